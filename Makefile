@@ -56,7 +56,7 @@ CLIENTS := .stamps/node .stamps/go .stamps/java .stamps/grpcurl .stamps/azurite
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .stamps/build  ## serve the example models, send real requests, show answers and latency
+demo: .stamps/build  ## serve the example models, send real requests, show responses and latency
 	$(PY) -m inferd demo
 
 test: .stamps/develop $(CLIENTS)  ## lint, types and the whole suite

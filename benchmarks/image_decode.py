@@ -31,7 +31,7 @@ import record  # noqa: E402
 
 from inferd.protocol import options  # noqa: E402 - the tree's, whichever Python runs this
 from inferd.steps.image import compile_image  # noqa: E402
-from inferd.steps.pipeline import Place, TensorType  # noqa: E402
+from inferd.steps.pipeline import EntryPlace, TensorType  # noqa: E402
 
 HISTORY = ROOT / "benchmarks" / "history" / "image_decode.jsonl"
 SIZES = {"1 MP": (803, 1200), "4 MP": (1633, 2449)}  # as cameras and screens have them, in which blocks of 8 and 16 do not come out even
@@ -91,7 +91,7 @@ def inferd_way(scaled: bool) -> Way:
         {"transpose": {}},
     ]
     entry = options.Preprocess(steps=[options.Step(**step) for step in listed])
-    pipeline = compile_image(entry, Place("benchmark", {"image": TensorType("FP32", (3, SIDE, SIDE))}))
+    pipeline = compile_image(entry, EntryPlace("benchmark", {"image": TensorType("FP32", (3, SIDE, SIDE))}))
 
     def way(file: bytes) -> Array:
         (answer,) = pipeline.prepare([[[memoryview(file)]]], lambda place: None)

@@ -33,7 +33,7 @@ from inferd.protocol import options
 from inferd.steps.audio import compile_audio
 from inferd.steps.image import compile_image
 from inferd.steps.outputs import compile_output
-from inferd.steps.pipeline import InputPipeline, Place, TensorType
+from inferd.steps.pipeline import EntryPlace, InputPipeline, TensorType
 from inferd.steps.table import compile_table
 from inferd.steps.text import compile_text
 
@@ -88,15 +88,15 @@ def images() -> Iterator[Case]:
         return [memoryview(content.getvalue())]
 
     def pixel_steps(steps: Listed, result: TensorType, given: Any) -> Callable[[], object]:
-        return prepares(compile_image(entry(steps), Place("", {"x": result})), [given[None]])
+        return prepares(compile_image(entry(steps), EntryPlace("", {"x": result})), [given[None]])
 
     free, square = TensorType("UINT8", (-1, -1, 3)), TensorType("UINT8", (224, 224, 3))
-    decode = compile_image(entry([{"decode_image": {}}]), Place("", {"x": free}))
+    decode = compile_image(entry([{"decode_image": {}}]), EntryPlace("", {"x": free}))
     for form, how in (("JPEG", {"quality": 90}), ("PNG", {}), ("WEBP", {"quality": 90}), ("BMP", {})):
         yield f"decode_image {form}", prepares(decode, [encoded(form, **how)]), 1
     for scaled in (False, True):
         steps = [{"decode_image": {"scaled": scaled}}, {"resize": {"height": 224, "width": 224}}]
-        together = compile_image(entry(steps), Place("", {"x": square}))
+        together = compile_image(entry(steps), EntryPlace("", {"x": square}))
         yield f"decode_image JPEG, resize{', scaled' if scaled else ''}", prepares(together, [encoded("JPEG", quality=90)]), 1
     size = {"height": 224, "width": 224}
     for what, how in (
@@ -127,7 +127,7 @@ def audio() -> Iterator[Case]:
         return [memoryview(content.getvalue())]
 
     def steps(listed: Listed, shape: tuple[int, ...], values: Any) -> Callable[[], object]:
-        return prepares(compile_audio(entry(listed), Place("", {"x": TensorType("FP32", shape)})), [values])
+        return prepares(compile_audio(entry(listed), EntryPlace("", {"x": TensorType("FP32", shape)})), [values])
 
     samples = {"samples": {"sample_rate": RATE}}
     for form in ("WAV", "FLAC", "OGG", "MP3"):
@@ -145,7 +145,7 @@ def texts(folder: Path) -> Iterator[Case]:
     words.pre_tokenizer = Whitespace()  # type: ignore[assignment]
     words.save(str(folder / "tokenizer.json"))
     free = {name: TensorType("INT64", (-1,)) for name in ("input_ids", "attention_mask", "token_type_ids")}
-    pipeline = compile_text(entry([{"tokenize": {}}]), Place("", free, (folder,)))
+    pipeline = compile_text(entry([{"tokenize": {}}]), EntryPlace("", free, (folder,)))
     sentence = [memoryview(" ".join(f"word{number}" for number in range(1, 24)).encode())]
     yield "tokenize", prepares(pipeline, [sentence]), 1
     yield f"tokenize, of {TOGETHER}", prepares(pipeline, [sentence], TOGETHER), TOGETHER
@@ -176,7 +176,7 @@ def tables() -> Iterator[Case]:
         ("JSON, date_time", "JSON", encoded(date_time={"parts": ["HOUR"]}), as_json(times)),
     ]
     for what, form, columns, given in cases:
-        place = Place("", {"x": TensorType("FP32" if columns is numbers else "INT64", (len(names),))})
+        place = EntryPlace("", {"x": TensorType("FP32" if columns is numbers else "INT64", (len(names),))})
         pipeline = compile_table(entry([{"columns": {"format": form, "columns": columns}}]), place)
         yield f"columns {what}", prepares(pipeline, given), 1
         yield f"columns {what}, of {TOGETHER}", prepares(pipeline, given, TOGETHER), TOGETHER
@@ -196,7 +196,7 @@ def outputs(folder: Path) -> Iterator[Case]:
     random = np.random.default_rng(0)
 
     def steps(listed: Listed, kind: TensorType, array: Any, inputs: Any = None) -> Callable[[], object]:
-        place = Place("", {"y": kind}, (folder,), {"attention_mask": TensorType("INT64", (-1,))})
+        place = EntryPlace("", {"y": kind}, (folder,), {"attention_mask": TensorType("INT64", (-1,))})
         pipeline = compile_output(options.Postprocess(steps=[options.OutputStep(**step) for step in listed]), place)
         return lambda: pipeline.finish(array, inputs or {})
 

@@ -4,7 +4,7 @@
 
 The records are made, by a rule with chance in it: 12 columns, numbers and categories, some of them missing. A scikit-learn pipeline
 learns from four fifths (impute, scale, one-hot, logistic regression) and is exported as `inferd features export` does it: features and
-estimator in one graph, checked against scikit-learn's own answers on the rest. Writes
+estimator in one graph, checked against scikit-learn's own results on the rest. Writes
 
     examples/raw/parcels/    a model that takes JSON records, such as {"distance_km": 120, "carrier": "north", ...}
     examples/parcels.csv        records that it has not seen, and whether they came `late`
@@ -89,7 +89,7 @@ def main() -> None:
     for difference in exported.differences:
         print(difference)
     if not exported.agrees:
-        raise SystemExit("the graph does not answer as scikit-learn does")
+        raise SystemExit("the graph does not give scikit-learn's results")
     print(f"{accuracy:.1%} of {ROWS - known} unseen parcels right; wrote {', '.join(path.name for path in exported.files)}")
 
 

@@ -36,7 +36,7 @@ from sklearn.neural_network import MLPClassifier
 
 from inferd.engine.configuration.model_config import read_model_config
 from inferd.steps.audio import compile_audio
-from inferd.steps.pipeline import Array, InputPipeline, Place, TensorType
+from inferd.steps.pipeline import Array, EntryPlace, InputPipeline, TensorType
 
 EXAMPLES = Path(__file__).resolve().parent
 MODEL = EXAMPLES / "raw" / "spoken_digits"
@@ -82,7 +82,7 @@ def varied(samples: Array, rate: int, random: np.random.Generator) -> Array:
 def steps() -> InputPipeline:
     """The model's own, as the server compiles them."""
     (entry,) = read_model_config(MODEL, MODEL.name).config.inferd.preprocess
-    return compile_audio(entry, Place(MODEL.name, {"log_mel": TensorType("FP32", (MELS, FRAMES))}, (MODEL,)))
+    return compile_audio(entry, EntryPlace(MODEL.name, {"log_mel": TensorType("FP32", (MELS, FRAMES))}, (MODEL,)))
 
 
 def features(pipeline: InputPipeline, clips: list[tuple[Array, int]]) -> Array:
@@ -91,10 +91,10 @@ def features(pipeline: InputPipeline, clips: list[tuple[Array, int]]) -> Array:
     for samples, rate in clips:
         file = io.BytesIO()
         soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
-        (answer,) = pipeline.prepare([[[memoryview(file.getvalue())]]], lambda request: None)
-        if isinstance(answer, Exception):
-            raise answer
-        rows.append(answer[0][0])
+        (prepared,) = pipeline.prepare([[[memoryview(file.getvalue())]]], lambda request: None)
+        if isinstance(prepared, Exception):
+            raise prepared
+        rows.append(prepared[0][0])
     return np.stack(rows)
 
 

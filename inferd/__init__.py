@@ -65,11 +65,7 @@ __all__ = [
     "__version__",
 ]
 
-_LAZY = {
-    "Engine": "inferd.engine.embedded",
-    "Server": "inferd.serving.server",
-    "Settings": "inferd.config",
-}
+_LAZY = {"Engine": "inferd.engine.embedded", "Server": "inferd.serving.server", "Settings": "inferd.config"}
 
 
 def __getattr__(name: str) -> object:

@@ -30,22 +30,9 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 __all__ = [
-    "Aborted",
-    "Cancelled",
-    "ConfigError",
-    "DeadlineExceeded",
-    "FailedPrecondition",
-    "InferdError",
-    "Internal",
-    "InvalidArgument",
-    "NotFound",
-    "PermissionDenied",
-    "RequestError",
-    "ResourceExhausted",
-    "StartError",
-    "Unauthenticated",
-    "Unavailable",
-    "Unimplemented",
+    *("Aborted", "Cancelled", "ConfigError", "DeadlineExceeded", "FailedPrecondition"),
+    *("InferdError", "Internal", "InvalidArgument", "NotFound", "PermissionDenied", "RequestError"),
+    *("ResourceExhausted", "StartError", "Unauthenticated", "Unavailable", "Unimplemented"),
 ]
 
 
@@ -63,6 +50,10 @@ class RequestError(InferdError):
     status: ClassVar[str] = "UNKNOWN"
     reason: str = "other"
 
+    def __init_subclass__(cls, code: int = 0, status: str = "", reason: str = "") -> None:
+        """A class that does not say one of these has its base's."""
+        cls.code, cls.status, cls.reason = code or cls.code, status or cls.status, reason or cls.reason
+
     def __init__(self, message: str, *, reason: str | None = None) -> None:
         super().__init__(message)
         if reason is not None:
@@ -77,76 +68,40 @@ class _RetryLaterError(RequestError):
         self.retry_after_ns = retry_after_ns
 
 
-class Cancelled(RequestError):
-    code = 1
-    status = "CANCELLED"
-    reason = "cancelled"
+class Cancelled(RequestError, code=1, status="CANCELLED", reason="cancelled"): ...
 
 
-class InvalidArgument(RequestError):
-    code = 3
-    status = "INVALID_ARGUMENT"
-    reason = "invalid"
+class InvalidArgument(RequestError, code=3, status="INVALID_ARGUMENT", reason="invalid"): ...
 
 
-class DeadlineExceeded(RequestError):
-    code = 4
-    status = "DEADLINE_EXCEEDED"
-    reason = "deadline"
+class DeadlineExceeded(RequestError, code=4, status="DEADLINE_EXCEEDED", reason="deadline"): ...
 
 
-class NotFound(RequestError):
-    code = 5
-    status = "NOT_FOUND"
-    reason = "not_found"
+class NotFound(RequestError, code=5, status="NOT_FOUND", reason="not_found"): ...
 
 
-class PermissionDenied(RequestError):
-    code = 7
-    status = "PERMISSION_DENIED"
-    reason = "permission"
+class PermissionDenied(RequestError, code=7, status="PERMISSION_DENIED", reason="permission"): ...
 
 
-class ResourceExhausted(_RetryLaterError):
-    code = 8
-    status = "RESOURCE_EXHAUSTED"
-    reason = "limit"
+class ResourceExhausted(_RetryLaterError, code=8, status="RESOURCE_EXHAUSTED", reason="limit"): ...
 
 
-class FailedPrecondition(RequestError):
-    code = 9
-    status = "FAILED_PRECONDITION"
-    reason = "precondition"
+class FailedPrecondition(RequestError, code=9, status="FAILED_PRECONDITION", reason="precondition"): ...
 
 
-class Aborted(RequestError):
-    code = 10
-    status = "ABORTED"
-    reason = "aborted"
+class Aborted(RequestError, code=10, status="ABORTED", reason="aborted"): ...
 
 
-class Unimplemented(RequestError):
-    code = 12
-    status = "UNIMPLEMENTED"
-    reason = "unimplemented"
+class Unimplemented(RequestError, code=12, status="UNIMPLEMENTED", reason="unimplemented"): ...
 
 
-class Internal(RequestError):
-    code = 13
-    status = "INTERNAL"
-    reason = "internal"
+class Internal(RequestError, code=13, status="INTERNAL", reason="internal"): ...
 
 
-class Unavailable(_RetryLaterError):
-    code = 14
-    status = "UNAVAILABLE"
-    reason = "unavailable"
+class Unavailable(_RetryLaterError, code=14, status="UNAVAILABLE", reason="unavailable"): ...
 
 
-class Unauthenticated(RequestError):
-    code = 16
-    status = "UNAUTHENTICATED"
-    reason = "unauthenticated"
+class Unauthenticated(RequestError, code=16, status="UNAUTHENTICATED", reason="unauthenticated"): ...
 
 
 class RunFailed(InferdError):

@@ -67,7 +67,6 @@ SERVER = Target(
         Stub("inferd/protocol/inference.pyi", "The messages and enums of package inference.", ("inference",)),
         Stub("inferd/protocol/health.pyi", "The messages of package grpc.health.v1.", ("grpc.health.v1",)),
         Stub("inferd/protocol/reflection_v1.pyi", "The messages of package grpc.reflection.v1.", ("grpc.reflection.v1",)),
-        Stub("inferd/protocol/reflection_v1alpha.pyi", "The messages of package grpc.reflection.v1alpha.", ("grpc.reflection.v1alpha",)),
         Stub("inferd/protocol/rpc.pyi", "Error details, Any and Duration.", ("google.rpc", "google.protobuf")),
         Stub(
             "inferd/protocol/options.pyi",

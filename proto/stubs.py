@@ -7,12 +7,7 @@ import re
 import textwrap
 from typing import TYPE_CHECKING
 
-from google.protobuf.descriptor_pb2 import (
-    DescriptorProto,
-    EnumDescriptorProto,
-    FieldDescriptorProto,
-    FileDescriptorProto,
-)
+from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +19,7 @@ Path = tuple[int, ...]  # a place in a FileDescriptorProto, as SourceCodeInfo co
 
 Field = FieldDescriptorProto
 
-WIDTH = 110  # of docstrings and constructors
+WIDTH = 125  # of docstrings and constructors, before they are indented
 
 _FLOATS = (Field.TYPE_DOUBLE, Field.TYPE_FLOAT)
 _OTHER_SCALARS = {Field.TYPE_BOOL: "bool", Field.TYPE_STRING: "str", Field.TYPE_BYTES: "bytes"}
@@ -32,7 +27,7 @@ _OTHER_SCALARS = {Field.TYPE_BOOL: "bool", Field.TYPE_STRING: "str", Field.TYPE_
 # What a stub may need, in the order in which it is imported.
 _IMPORTS = (
     ("collections.abc", ("Iterable", "Mapping")),
-    ("typing", ("Literal", "NewType", "final", "overload")),
+    ("typing", ("Final", "Literal", "NewType", "final", "overload")),
     ("google.protobuf.internal.containers", ("MessageMap", "RepeatedCompositeFieldContainer", "RepeatedScalarFieldContainer", "ScalarMap")),
     ("google.protobuf.internal.enum_type_wrapper", ("_EnumTypeWrapper",)),
     ("google.protobuf.message", ("Message",)),
@@ -163,7 +158,9 @@ def _constants(enum: EnumDescriptorProto, python_name: str) -> list[str]:
 
 def _message(message: DescriptorProto, python_name: str, names: _Names, comments: Comments, path: Path) -> list[str]:
     entries = {nested.name: nested for nested in message.nested_type if nested.options.map_entry}
-    lines = [*_docstring(comments, path), ""] if comments.get(path) else []
+    lines = _docstring(comments, path)
+    if lines and (message.enum_type or len(message.nested_type) > len(entries)):
+        lines.append("")  # a class comes next
     for index, enum in enumerate(message.enum_type):
         lines += [*_enum(enum, f"{python_name}.", comments, (*path, 4, index)), *_constants(enum, f"{python_name}.{enum.name}"), ""]
     for index, nested in enumerate(message.nested_type):
@@ -176,8 +173,7 @@ def _message(message: DescriptorProto, python_name: str, names: _Names, comments
             continue
         declaration, argument = _field(field, entries, names)
         arguments.append(f"{field.name}: {argument} = ...")
-        lines += declaration
-        lines += _docstring(comments, (*path, 2, index)) if not declaration[0].startswith("@") else []
+        lines += [f"{field.name}: {declaration}", *_docstring(comments, (*path, 2, index))]
     lines += [*_constructor(arguments), *_presence(message)]
     return ["@final", f"class {message.name}(Message):", *_indented(lines)]
 
@@ -196,24 +192,20 @@ def _constructor(arguments: Sequence[str]) -> list[str]:
     return [f"def __init__({lines[0]}) -> None: ..."] if len(lines) == 1 else ["def __init__(", *_indented(lines), ") -> None: ..."]
 
 
-def _field(field: FieldDescriptorProto, entries: Mapping[str, DescriptorProto], names: _Names) -> tuple[list[str], str]:
-    """The attribute's declaration and the type that __init__ takes for it."""
+def _field(field: FieldDescriptorProto, entries: Mapping[str, DescriptorProto], names: _Names) -> tuple[str, str]:
+    """The attribute's type and the one that __init__ takes for it. Final: protobuf rejects the assignment of messages and containers."""
     entry = entries.get(field.type_name.rpartition(".")[2]) if field.type == Field.TYPE_MESSAGE else None
     if entry is not None:
         key, value = names.type_of(entry.field[0]), names.type_of(entry.field[1])
         container = "MessageMap" if entry.field[1].type == Field.TYPE_MESSAGE else "ScalarMap"
-        return _read_only(field.name, f"{container}[{key}, {value}]"), f"Mapping[{key}, {value}] | None"
+        return f"Final[{container}[{key}, {value}]]", f"Mapping[{key}, {value}] | None"
     element = names.type_of(field)
     if field.label == Field.LABEL_REPEATED:
         container = "RepeatedCompositeFieldContainer" if field.type == Field.TYPE_MESSAGE else "RepeatedScalarFieldContainer"
-        return _read_only(field.name, f"{container}[{element}]"), f"Iterable[{element}] | None"
+        return f"Final[{container}[{element}]]", f"Iterable[{element}] | None"
     if field.type == Field.TYPE_MESSAGE:
-        return _read_only(field.name, element), f"{element} | None"
-    return [f"{field.name}: {element}"], element
-
-
-def _read_only(name: str, python_type: str) -> list[str]:
-    return ["@property", f"def {name}(self) -> {python_type}: ..."]
+        return f"Final[{element}]", f"{element} | None"
+    return element, element
 
 
 def _presence(message: DescriptorProto) -> list[str]:

@@ -79,6 +79,7 @@ ALLOWED: dict[str, set[str]] = {
         "rollout",
         "ingest",
         "serving",
+        "part",  # its form of messages as JSON
         "client_inputs",
         "tensors",
         "compare",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from inferd.client_inputs.connections import explanation
@@ -15,7 +16,33 @@ if TYPE_CHECKING:
     from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
-__all__ = ["opened", "tried", "waited"]
+__all__ = ["Asked", "opened", "tried", "waited"]
+
+
+@dataclass
+class Asked:
+    """The server that a command asks. verb: the command, which errors name."""
+
+    verb: str
+    target: Address | str
+    reach: Reach
+    timeout_s: float
+
+    def opened(self) -> AbstractContextManager[Any]:
+        return opened(self.target, self.reach, self.verb)
+
+    def call(
+        self, method: str, request: Any, response: Any, *, channel: Any = None, meanwhile: Callable[[Any, Any], None] | None = None
+    ) -> Any:
+        """The response of one method. channel: one that is open already. meanwhile: called with the channel and the future response."""
+        if channel is None:
+            with self.opened() as channel:
+                return self.call(method, request, response, channel=channel, meanwhile=meanwhile)
+        call = channel.unary_unary(method, type(request).SerializeToString, response.FromString)
+        future = call.future(request, timeout=self.timeout_s, metadata=self.reach.metadata())
+        if meanwhile is not None:
+            meanwhile(channel, future)
+        return future.result()
 
 
 @contextmanager

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from inferd.cli.bench_report import written
 from inferd.cli.duration import Duration
 from inferd.cli.exit_codes import ExitCode, of_verdict
 from inferd.cli.number import Fraction, Whole
-from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
+from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of, with_options
 from inferd.cli.request_options import REQUESTS
 from inferd.cli.say import echo, one_line, say
-from inferd.cli.typed import typed, typed_here
+from inferd.cli.typed import Typed, typed_here
 from inferd.config import is_http
 from inferd.errors import InferdError
 
@@ -51,17 +52,15 @@ def of_group(title: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]
     """Options that stand together in --help."""
 
     def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            before = len(getattr(command, "__click_params__", []))
-            command = option(command)
-            for parameter in command.__click_params__[before:]:
-                parameter.group = title
+        before = len(getattr(command, "__click_params__", []))
+        for parameter in with_options(*options)(command).__click_params__[before:]:
+            parameter.group = title
         return command
 
     return decorate
 
 
-class Bench(click.Command):
+class Bench(Typed):
     """Shows its options under their groups' titles. A load is what it is about; only `compare` and `report` are verbs of their own."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
@@ -73,7 +72,6 @@ class Bench(click.Command):
             from inferd.cli.bench_report import report
 
             return report.make_context(f"{info_name} report", args[1:], parent, **extra)
-        extra.setdefault("obj", typed("bench", args))
         return super().make_context(info_name, args, parent, **extra)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -105,9 +103,7 @@ class Bench(click.Command):
     click.option("--deadline", type=Duration(), help="Timeout of each request."),
     click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Processes that send requests."),
     click.option(
-        "--spin/--no-spin",
-        default=None,
-        help="Open loop: busy-wait before each request, to send on time.  [default: if a core is free]",
+        "--spin/--no-spin", default=None, help="Open loop: busy-wait before each request, to send on time.  [default: if a core is free]"
     ),
     click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Seed of arrivals and random inputs."),
 )
@@ -479,13 +475,7 @@ def write(made: Report, outputs: dict[str, str], samples: Samples | None, log: I
         "hdr": lambda path: report.write_text(path, export.histogram_log(made, log)),
         "samples": lambda path: samples.save() if samples else None,
     }
-    failures = []
-    for flag, path in outputs.items():
-        try:
-            writers[flag](path)
-        except InferdError as error:
-            failures.append(str(error))
-    return failures
+    return written((path, writers[flag]) for flag, path in outputs.items())
 
 
 def beside(path: str, ending: str) -> Path:

@@ -2,59 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from inferd.cli.exit_codes import ExitCode, of_verdict, sentence
-from inferd.cli.number import share_of
-from inferd.cli.say import echo
+from inferd.cli.number import share_option
+from inferd.cli.say import echo, painted
 from inferd.cli.typed import typed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["between", "compare"]
+__all__ = ["compare"]
 
 COLOURS = {"worse": "red", "better": "green", "unclear": "yellow"}
-
-
-def between(least: float, most: float) -> Callable[[click.Context, click.Parameter, str], float]:
-    """Reads a share from `least` on and below `most`, `5%` or `0.05`."""
-
-    def read(ctx: click.Context, param: click.Parameter, text: str) -> float:
-        try:
-            number = share_of(text)
-        except ValueError:
-            raise click.BadParameter(f"expected a share such as 5% or 0.05, got {text!r}") from None
-        if not least <= number < most:
-            raise click.BadParameter(f"expected from {least:.0%} to below {most:.0%}, got {text!r}: write 5% or 0.05")
-        return number
-
-    return read
 
 
 @click.command(epilog=sentence("bench compare"))
 @click.argument("before", type=click.Path())
 @click.argument("after", type=click.Path())
-@click.option("--threshold", default="5%", callback=between(0, 1), metavar="SHARE", show_default=True, help="Ignore smaller changes.")
-@click.option(
-    "--confidence",
-    default="95%",
-    callback=between(0.5, 1),
-    metavar="SHARE",
-    show_default=True,
-    help="Confidence of all intervals together.",
-)
-@click.option(
-    "--margin",
-    default="50%",
-    callback=between(0, 10),
-    metavar="SHARE",
-    show_default=True,
-    help="Without rounds: how much two runs of one server may differ.",
-)
+@share_option("--threshold", "5%", 0, 1, "Ignore smaller changes.")
+@share_option("--confidence", "95%", 0.5, 1, "Confidence of all intervals together.")
+@share_option("--margin", "50%", 0, 10, "Without rounds: how much two runs of one server may differ.")
 @click.option("--fail-on-unclear", is_flag=True, help="Fail (exit code 1) also if any figure is unclear.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
 @click.option("--html", metavar="FILE", help="Write a page to look at: one file, with a chart.")
@@ -88,11 +59,7 @@ def compare(
     )
     if html:
         report.write_text(html, pages.comparison_page(made, typed("bench", ["compare", *(click.get_current_context().obj or [])])))
-    echo(verdicts.markdown(made) if as_markdown else verdicts.plain(made, coloured))
+    echo(verdicts.markdown(made) if as_markdown else verdicts.plain(made, partial(painted, COLOURS)))
     if made.worse or (fail_on_unclear and made.unclear):
         return ExitCode.FAILED
     return of_verdict(conclusion.of_comparison(made).word.value)
-
-
-def coloured(verdict: str, text: str) -> str:
-    return click.style(text, fg=COLOURS[verdict]) if verdict in COLOURS else text

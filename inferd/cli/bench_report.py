@@ -9,12 +9,13 @@ import click
 
 from inferd.cli.exit_codes import ExitCode, sentence
 from inferd.cli.say import echo
-from inferd.errors import ConfigError
+from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-__all__ = ["report"]
+__all__ = ["report", "written"]
 
 
 @click.command(epilog=sentence("bench report"))
@@ -44,3 +45,14 @@ def report(file: str | Path, html: str | None, csv: str | None) -> int:
     if shown:
         echo(shown)
     return ExitCode.OK
+
+
+def written(files: Iterable[tuple[str, Callable[[str], None]]]) -> list[str]:
+    """Writes each file, given by its path and its writer, whether others fail or not. Why those that failed did."""
+    failures = []
+    for path, write in files:
+        try:
+            write(path)
+        except InferdError as error:
+            failures.append(str(error))
+    return failures

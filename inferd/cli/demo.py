@@ -21,6 +21,7 @@ import click
 import inferd
 from inferd.cli.exit_codes import ExitCode
 from inferd.cli.number import Whole
+from inferd.cli.say import aligned, near_path
 from inferd.cli.serve import require_onnxruntime
 from inferd.cli.start_screen import command_name
 from inferd.client_inputs.targets import require_client
@@ -47,14 +48,14 @@ def demo(examples: str | None, requests: int, concurrency: int) -> int:
     client = require_client()
     folder = _examples(examples)
     images, labels = _samples(folder)
-    click.echo(f"1. Starting a server: inferd serve {_shown(folder / 'models')} --grpc-port 0 --http-port 0 --metrics-port 0\n")
+    click.echo(f"1. Starting a server: inferd serve {near_path(folder / 'models')} --grpc-port 0 --http-port 0 --metrics-port 0\n")
     before = time.perf_counter()
     server = ServerProcess(folder)
     try:
         addresses = server.wait_until_ready()
         click.echo(f"   ready after {time.perf_counter() - before:.2f} s: gRPC on {addresses['grpc']}, metrics on {addresses['metrics']}\n")
         address = str(addresses["grpc"])
-        _show_answers(client, address, images, labels)
+        _show_responses(client, address, images, labels)
         _show_load(client, address, images, labels, requests, concurrency)
         _show_batches(client, address)
     finally:
@@ -71,7 +72,9 @@ def _examples(given: str | None) -> Path:
     own = source / "examples" if (source / "pyproject.toml").is_file() else Path(__file__).parent / "examples"
     folder = Path(given) if given else own
     if not (folder / "models" / "digits").is_dir():
-        raise ConfigError(f"examples: expected a folder with models/digits in it, got '{_shown(folder)}'; name it with --examples FOLDER")
+        raise ConfigError(
+            f"examples: expected a folder with models/digits in it, got '{near_path(folder)}'; name it with --examples FOLDER"
+        )
     return folder
 
 
@@ -81,13 +84,6 @@ def _samples(folder: Path) -> tuple[Array, Array]:
 
     with np.load(folder / "digits_sample.npz", allow_pickle=False) as sample:
         return sample["image"], sample["label"]
-
-
-def _shown(path: Path) -> str:
-    try:
-        return str(path.relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
 
 
 class ServerProcess:
@@ -146,10 +142,10 @@ class ServerProcess:
         return code
 
 
-def _show_answers(client: Any, address: str, images: Array, labels: Array) -> None:
+def _show_responses(client: Any, address: str, images: Array, labels: Array) -> None:
     click.echo(f"2. One image a request, as `inferd infer {address} digits --input digit.npy` does:\n")
     with client.Client(address, timeout=10) as connection:
-        answers = [connection.infer("digits", {"image": image[None]}) for image in images[:SHOWN]]
+        responses = [connection.infer("digits", {"image": image[None]}) for image in images[:SHOWN]]
     for line in range(images.shape[1]):
         click.echo(
             "   " + "   ".join("".join(SHADES[min(int(value * 9 / 16), 9)] * 2 for value in image[line]) for image in images[:SHOWN])
@@ -157,7 +153,7 @@ def _show_answers(client: Any, address: str, images: Array, labels: Array) -> No
     width = images.shape[2] * 2 + 1
     rows = {
         "label": [str(label) for label in labels[:SHOWN]],
-        "answer": [f"{answer['label'][0]} ({answer['probabilities'].max():.1%})" for answer in answers],
+        "model": [f"{response['label'][0]} ({response['probabilities'].max():.1%})" for response in responses],
     }
     for name, cells in rows.items():
         click.echo("   " + "  ".join(f"{f'{name} {cell}':<{width}}" for cell in cells))
@@ -186,9 +182,9 @@ async def _load(client: Any, address: str, images: Array, labels: Array, request
         for number in numbers:
             at = number % len(images)
             before = time.perf_counter()
-            answer = await connection.infer("digits", {"image": images[at : at + 1]}, outputs=["label"])
+            response = await connection.infer("digits", {"image": images[at : at + 1]}, outputs=["label"])
             latencies_s.append(time.perf_counter() - before)
-            right += int(answer["label"][0] == labels[at])
+            right += int(response["label"][0] == labels[at])
 
     async with client.AsyncClient(address, timeout=30) as connection:
         await connection.infer("digits", {"image": images[:1]})  # the connection is open before the clock runs
@@ -229,13 +225,11 @@ def _bars(runs: dict[int, int]) -> list[str]:
 def _next_steps(folder: Path) -> str:
     name = command_name()
     steps = {
-        f"{name} serve {_shown(folder / 'models')}": "gRPC on 127.0.0.1:8001, REST on http://127.0.0.1:8000, metrics on port 8002",
-        f"{name} infer localhost:8001 digits --input {_shown(folder / 'digit.npy')}": "from a second terminal",
+        f"{name} serve {near_path(folder / 'models')}": "gRPC on 127.0.0.1:8001, REST on http://127.0.0.1:8000, metrics on port 8002",
+        f"{name} infer localhost:8001 digits --input {near_path(folder / 'digit.npy')}": "from a second terminal",
         f"{name} serve your-model.onnx": "your own model, without any configuration",
         f"{name} doctor": "what this machine can do",
     }
-    width = max(map(len, steps))
-    lines = [f"   {step:<{width}}   {what}" for step, what in steps.items()]
-    return "\n".join(
-        ["Go on with:", *lines, "Every client of the Open Inference Protocol (tritonclient, KServe) works unchanged: docs/protocol.md"]
-    )
+    lines = [f"   {line}" for line in aligned([*steps.items()], "   ")]
+    last = "Every client of the Open Inference Protocol (tritonclient, KServe) works unchanged: docs/protocol.md"
+    return "\n".join(["Go on with:", *lines, last])

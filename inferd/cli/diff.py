@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferd.cli.bench_compare import between
 from inferd.cli.duration import Duration, timeout_option
 from inferd.cli.exit_codes import ExitCode, of_verdict
-from inferd.cli.number import Fraction, Whole
+from inferd.cli.number import Fraction, Whole, share_option
 from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
-from inferd.cli.say import complain, echo, one_line, say
-from inferd.cli.typed import typed, typed_here
+from inferd.cli.say import complain, echo, one_line, painted, say
+from inferd.cli.typed import Typed, typed_here
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
@@ -26,16 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["diff"]
 
-SHARE = between(0, 1.01)
 COLOURS = {"WORSE": "red", "SAME": "green", "INCONCLUSIVE": "yellow"}
 
 
-class Diff(click.Command):
-    """Keeps what was typed, for the report. No error ends with 1, which says that NEW is worse."""
-
-    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
-        extra.setdefault("obj", typed("diff", args))
-        return super().make_context(info_name, args, parent, **extra)
+class Diff(Typed):
+    """No error ends with 1, which says that NEW is worse."""
 
     def invoke(self, context: click.Context) -> Any:
         try:
@@ -73,19 +68,10 @@ class Diff(click.Command):
 @click.option("--rtol", type=Fraction(0), help="Relative tolerance.  [default: 1e-4; 1e-2 of FP16, 2e-2 of BF16]")
 @click.option("--decide", multiple=True, metavar="OUTPUT=HOW", help="Decision of an output: argmax, ranked, none, or a threshold.")
 @click.option("--truth", metavar="OUTPUT=FILE.npy", help="Right labels, one a row: then being right counts, not being the same.")
-@click.option("--max-changed", default="0%", callback=SHARE, metavar="SHARE", help="Requests whose values may change.  [default: 0%]")
-@click.option("--max-flips", default="0%", callback=SHARE, metavar="SHARE", help="Requests whose decisions may flip.  [default: 0%]")
-@click.option(
-    "--max-slower", default="5%", callback=between(0.001, 10), metavar="SHARE", show_default=True, help="Slower p50 that is allowed."
-)
-@click.option(
-    "--max-worse",
-    default="5%",
-    callback=SHARE,
-    metavar="SHARE",
-    show_default=True,
-    help="With --truth: rows that NEW may get wrong more often, as far as the rows tell.",
-)
+@share_option("--max-changed", "0%", 0, 1.01, "Requests whose values may change.")
+@share_option("--max-flips", "0%", 0, 1.01, "Requests whose decisions may flip.")
+@share_option("--max-slower", "5%", 0.001, 10, "Slower p50 that is allowed.")
+@share_option("--max-worse", "5%", 0, 1.01, "With --truth: rows that NEW may get wrong more often, as far as the rows tell.")
 @click.option("--no-performance", is_flag=True, help="Compare predictions only.")
 @click.option("--time", "seconds", type=Duration(), default="30s", show_default=True, help="For performance, at most.")
 @click.option("--worst", type=Whole(0, 1000), default=5, show_default=True, help="How many of the requests that differ most to show.")
@@ -165,11 +151,8 @@ def diff(
             elif place.is_dir():
                 requests = requests_in(place, before.description, rows, cast, notices, first)
             else:
-                got = (
-                    "this is a file of another kind; put it into a folder, and name that"
-                    if place.is_file()
-                    else "there is none of this name"
-                )
+                other = "this is a file of another kind; put it into a folder, and name that"
+                got = other if place.is_file() else "there is none of this name"
                 raise click.UsageError(f"--on {on}: expected a record, or a folder of requests; {got}")
         else:
             requests = random_requests(before.description, count or 0, shapes, seed, notices)
@@ -201,7 +184,7 @@ def diff(
     if json_file == "-":
         say(text)
     else:
-        echo(words.plain(report, coloured))
+        echo(words.plain(report, partial(painted, COLOURS)))
     assert report.verdict is not None
     return of_verdict(report.verdict.word.value)
 
@@ -264,7 +247,3 @@ def keeper(folder: str) -> Callable[..., None]:
 def progress(text: str) -> None:
     """On one line, which the next one takes; empty: none is left."""
     click.echo(f"\r\033[K{f'{text} ...' if text else ''}", nl=False, err=True)
-
-
-def coloured(word: str, text: str) -> str:
-    return click.style(text, fg=COLOURS[word]) if word in COLOURS else text

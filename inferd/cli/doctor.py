@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from inferd.config import Settings
     from inferd.engine.model import Model
 
-__all__ = ["Finding", "doctor", "examine"]
+__all__ = ["Fact", "doctor", "examine"]
 
 # An ONNX model of one node, y = Identity(x), FP32 [1]: what a provider must be able to run. (onnx.helper made it: IR 7, opset 13.)
 TINY_MODEL = bytes.fromhex(
@@ -51,7 +51,7 @@ READERS = {"images": "pillow", "audio": "soundfile", "resampling": "soxr", "text
 EXTRAS = {"images": "image", "audio": "audio", "resampling": "audio", "text": "text", "Arrow records": "table"}
 
 
-class Finding(NamedTuple):
+class Fact(NamedTuple):
     """One line: an area, what was looked at, what is there. `missing`: asked for and not there. `note`: works, but worth knowing."""
 
     area: str
@@ -77,7 +77,7 @@ def doctor(settings: Settings, origins: dict[str, str], as_json: bool) -> int:
     return ExitCode.FAILED if any(finding.missing for finding in findings) else ExitCode.OK
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(findings: list[Fact]) -> None:
     width = max(len(finding.what) for finding in findings)
     area = ""
     for finding in findings:
@@ -99,7 +99,7 @@ def _wrapped(text: str, indent: int) -> list[str]:
     return textwrap.wrap(text, max(columns, 40), break_long_words=False, break_on_hyphens=False) if sys.stdout.isatty() else [text]
 
 
-def examine(settings: Settings, origins: dict[str, str]) -> Iterator[Finding]:
+def examine(settings: Settings, origins: dict[str, str]) -> Iterator[Fact]:
     """All findings for these settings, in the order in which they are shown."""
     yield from _versions()
     yield from _transport(settings)
@@ -111,25 +111,25 @@ def examine(settings: Settings, origins: dict[str, str]) -> Iterator[Finding]:
     yield from _models(settings)
 
 
-def _versions() -> Iterator[Finding]:
+def _versions() -> Iterator[Fact]:
     area = "versions"
-    yield Finding(area, "inferd", __version__)
-    yield Finding(area, "python", f"{platform.python_version()} {platform.python_implementation()}, {platform.platform()}")
+    yield Fact(area, "inferd", __version__)
+    yield Fact(area, "python", f"{platform.python_version()} {platform.python_implementation()}, {platform.platform()}")
     there = {name: _version(name) for name in PACKAGES}
     both = there["onnxruntime"] and there["onnxruntime-gpu"]
     for name in PACKAGES:
         if name == "onnxruntime-gpu" and not there[name]:
             continue
         if name == "onnxruntime" and not there[name] and find_spec("onnxruntime") is None:
-            yield Finding(
+            yield Fact(
                 area, name, "not installed", missing=True, note="pip install 'inferd[cpu]', or 'inferd[gpu]' (one of them, not both)"
             )
         elif name == "onnxruntime-gpu" and both:
-            yield Finding(area, name, there[name], missing=True, note="it and onnxruntime install the same files: uninstall both, then one")
+            yield Fact(area, name, there[name], missing=True, note="it and onnxruntime install the same files: uninstall both, then one")
         elif name == "inferd-client" and not there[name]:
-            yield Finding(area, name, "not installed", note="`inferd infer HOST:PORT` needs it: pip install 'inferd[client]'")
+            yield Fact(area, name, "not installed", note="`inferd infer HOST:PORT` needs it: pip install 'inferd[client]'")
         else:
-            yield Finding(area, name, there[name] or "not installed")
+            yield Fact(area, name, there[name] or "not installed")
 
 
 def _version(package: str) -> str:
@@ -139,25 +139,25 @@ def _version(package: str) -> str:
         return ""
 
 
-def _transport(settings: Settings) -> Iterator[Finding]:
+def _transport(settings: Settings) -> Iterator[Fact]:
     area = "transport"
     if find_spec("grpc") is None:
         cure = "the grpcio transport and `inferd health` need it: pip install 'inferd[grpcio]'"
-        yield Finding(area, "grpcio", "not installed", missing=settings.transport == "grpcio", note=cure)
+        yield Fact(area, "grpcio", "not installed", missing=settings.transport == "grpcio", note=cure)
     else:
-        yield Finding(area, "grpcio", "installed")
-    yield Finding(area, "would serve with", settings.transport)
-    yield Finding(area, "REST", "on" if settings.serves_http else "off")
+        yield Fact(area, "grpcio", "installed")
+    yield Fact(area, "would serve with", settings.transport)
+    yield Fact(area, "REST", "on" if settings.serves_http else "off")
     core = _import("inferd._core.http2.session")
     if isinstance(core, str):
-        yield Finding(area, "native modules", "not built", missing=True, note=f"{core}; pip install inferd, or make build in its source")
+        yield Fact(area, "native modules", "not built", missing=True, note=f"{core}; pip install inferd, or make build in its source")
     else:
-        yield Finding(area, "HTTP/2", f"libnghttp2 {core.nghttp2_version_text()}")
+        yield Fact(area, "HTTP/2", f"libnghttp2 {core.nghttp2_version_text()}")
         flavour = build_flavour(core.__file__)
-        yield Finding(area, "build", flavour, note="" if flavour.startswith("release") else "for development: slower than a release build")
+        yield Fact(area, "build", flavour, note="" if flavour.startswith("release") else "for development: slower than a release build")
     there = find_spec("uvloop") is not None
     loop = "uvloop" if settings.uvloop and there else "asyncio"
-    yield Finding(area, "event loop", loop, note=_about_asyncio(settings, there) if loop == "asyncio" else "")
+    yield Fact(area, "event loop", loop, note=_about_asyncio(settings, there) if loop == "asyncio" else "")
 
 
 def _about_asyncio(settings: Settings, there: bool) -> str:
@@ -187,35 +187,35 @@ def build_flavour(path: str) -> str:
     return "-".join(words) or "release" + (f" ({level[0].decode()})" if level else "")
 
 
-def _providers(settings: Settings) -> Iterator[Finding]:
+def _providers(settings: Settings) -> Iterator[Fact]:
     area = "execution providers"
     backend = _import("inferd.engine.runtime.backend")
     if isinstance(backend, str):
-        yield Finding(area, "built in", "unknown", missing=True, note=f"{backend}; build inferd again")
+        yield Fact(area, "built in", "unknown", missing=True, note=f"{backend}; build inferd again")
         return
     try:
-        yield Finding(area, "built in", ", ".join(backend.available_providers()))
+        yield Fact(area, "built in", ", ".join(backend.available_providers()))
     except InferdError as error:
-        yield Finding(area, "built in", "none", missing=True, note=str(error))
+        yield Fact(area, "built in", "none", missing=True, note=str(error))
         return
     for name in settings.providers:
         try:
             options = backend.SessionOptions(providers=(backend.Provider(name),))
             model = backend.OnnxModel.load(TINY_MODEL, options, name="probe")
         except InferdError as error:
-            yield Finding(area, name, "not usable", missing=True, note=str(error))
+            yield Fact(area, name, "not usable", missing=True, note=str(error))
         else:
-            yield Finding(area, name, f"usable: {model.providers[0]}")
+            yield Fact(area, name, f"usable: {model.providers[0]}")
 
 
-def _steps() -> Iterator[Finding]:
+def _steps() -> Iterator[Fact]:
     """Inputs that steps before a graph could read. A package is needed only when a model's configuration has such a step."""
     for what, package in READERS.items():
         there = _version(package)
-        yield Finding("steps", what, f"{package} {there}" if there else f"no: pip install 'inferd[{EXTRAS[what]}]'")
+        yield Fact("steps", what, f"{package} {there}" if there else f"no: pip install 'inferd[{EXTRAS[what]}]'")
 
 
-def _machine(settings: Settings) -> Iterator[Finding]:
+def _machine(settings: Settings) -> Iterator[Fact]:
     area = "machine"
     from inferd.engine.loading import planner
 
@@ -227,17 +227,17 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         spinning=settings.spinning,
         gpu=settings.providers[0] != "cpu",
     )
-    yield Finding(area, "cores", host.describe())
-    yield Finding(area, "plan for one model", chosen.reason)
+    yield Fact(area, "cores", host.describe())
+    yield Fact(area, "plan for one model", chosen.reason)
     memory = "no limit" if host.memory_bytes is None else f"{host.memory_bytes / (1 << 20):,.0f} MiB"
-    yield Finding(area, "cgroup memory", memory)
+    yield Fact(area, "cgroup memory", memory)
     limit_bytes = memory_limit_bytes()
     nbytes = most_bytes(settings, limit_bytes)
     note = "" if nbytes < limit_bytes else "as much as there is, or more: models need memory, too; `inferd config` says what takes it"
-    yield Finding(area, "most memory beside models", f"{spelled(nbytes)} of {spelled(limit_bytes)}", note=note)
+    yield Fact(area, "most memory beside models", f"{spelled(nbytes)} of {spelled(limit_bytes)}", note=note)
 
 
-def _limits(settings: Settings) -> Iterator[Finding]:
+def _limits(settings: Settings) -> Iterator[Fact]:
     area = "limits"
     settings = settled(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -245,7 +245,7 @@ def _limits(settings: Settings) -> Iterator[Finding]:
     note = ""
     if settings.max_connections + descriptors.RESERVED > most:
         note = f"too few for max_connections ({settings.max_connections}): raise it (ulimit -n), or lower max_connections"
-    yield Finding(area, "open files", f"{_count(soft)} (hard limit {_count(hard)})", note=note)
+    yield Fact(area, "open files", f"{_count(soft)} (hard limit {_count(hard)})", note=note)
     for name in (
         "max_message_bytes",
         "message_memory_bytes",
@@ -254,33 +254,33 @@ def _limits(settings: Settings) -> Iterator[Finding]:
         "max_queue_requests",
         "max_unread_bytes",
     ):
-        yield Finding(area, name, _spelled(settings, name))
+        yield Fact(area, name, _spelled(settings, name))
     windows = settings.connection_window_bytes * settings.max_connections
-    yield Finding(area, "flow control", f"{windows / (1 << 30):,.1f} GiB if all connections filled their windows")
+    yield Fact(area, "flow control", f"{windows / (1 << 30):,.1f} GiB if all connections filled their windows")
 
 
 def _count(limit: int) -> str:
     return "unlimited" if limit == resource.RLIM_INFINITY else str(limit)
 
 
-def _settings(settings: Settings, origins: dict[str, str]) -> Iterator[Finding]:
+def _settings(settings: Settings, origins: dict[str, str]) -> Iterator[Fact]:
     for name, origin in origins.items():
         if origin != "default":
-            yield Finding("settings that are not defaults", name, f"{_spelled(settings, name)} ({origin})")
+            yield Fact("settings that are not defaults", name, f"{_spelled(settings, name)} ({origin})")
 
 
 def _spelled(settings: Settings, name: str) -> str:
     return spell(fields()[name], getattr(settings, name))
 
 
-def _models(settings: Settings) -> Iterator[Finding]:
+def _models(settings: Settings) -> Iterator[Fact]:
     """Loads and warms the models as `inferd serve` does, and says how each would run."""
     if not settings.models:
         return
     area = "models"
     engine = _import("inferd.engine.models.repository")
     if isinstance(engine, str):
-        yield Finding(area, ", ".join(map(without_secrets, settings.models)), "cannot be served", missing=True, note=engine)
+        yield Fact(area, ", ".join(map(without_secrets, settings.models)), "cannot be served", missing=True, note=engine)
         return
     # As if on a loop: warm-up decides where a model runs; nothing is ever submitted here.
     repository = engine.Repository(
@@ -292,7 +292,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
             where = (
                 "inline, on the event loop" if model.inline else f"{model.instances} executor thread{'s' if model.instances > 1 else ''}"
             )
-            yield Finding(
+            yield Fact(
                 area,
                 f"{model.name} version {model.version}",
                 f"{where} ({model.inline_reason}); {model.plan_reason.partition('; host:')[0]}; {model.config.inferd.batching_reason}",
@@ -301,12 +301,12 @@ def _models(settings: Settings) -> Iterator[Finding]:
             broken = {f" version {version}": why for version, why in entry.broken.items()} if entry.models else {"": entry.skipped}
             for which, why in broken.items():
                 if why:
-                    yield Finding(area, f"{entry.name}{which}", "cannot be served", missing=True, note=why)
+                    yield Fact(area, f"{entry.name}{which}", "cannot be served", missing=True, note=why)
         for model in repository.models():
-            yield Finding("memory", f"{model.name} version {model.version}", _memory_of(model))
-        yield Finding("memory", "all models", _memory_of_all(repository.models(), settings))
+            yield Fact("memory", f"{model.name} version {model.version}", _memory_of(model))
+        yield Fact("memory", "all models", _memory_of_all(repository.models(), settings))
     except InferdError as error:
-        yield Finding(area, ", ".join(map(without_secrets, settings.models)), "cannot be served", missing=True, note=str(error))
+        yield Fact(area, ", ".join(map(without_secrets, settings.models)), "cannot be served", missing=True, note=str(error))
     finally:
         repository.close()
 

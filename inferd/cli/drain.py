@@ -117,4 +117,4 @@ def check_end(pid: int, ended: int | None) -> None:
     if ended:
         code = os.waitstatus_to_exitcode(ended)
         how = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with code {code}"
-        raise InferdError(f"process {pid} ended {how}: not all was answered, or it had failed; see its log")
+        raise InferdError(f"process {pid} ended {how}: not all requests got a response, or it had failed; see its log")

@@ -9,7 +9,7 @@ import click
 
 from inferd.cli.exit_codes import ExitCode
 from inferd.cli.number import Fraction, Whole
-from inferd.cli.say import say
+from inferd.cli.say import aligned, say
 
 if TYPE_CHECKING:
     from inferd.scikit_learn import Exported
@@ -119,11 +119,7 @@ def _show(exported: Exported, tolerance: float) -> None:
         equal = "NO" if not each.kept else "on guesses" if sample.guessed else "yes"
         output = f"{each.output}, made records" if each.made else each.output
         rows.append((output, str(each.rows), worst, "" if each.flipped is None else str(each.flipped), equal))
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    say("")
-    for row in rows:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    say("")
+    say("\n".join(["", *aligned(rows), ""]))
     if not exported.agrees:
         start = "note" if exported.files else "nothing is written"
         say(f"{start}: the graph's results are not scikit-learn's within {tolerance:g}", err=True)

@@ -52,5 +52,5 @@ def ask(target: Address | str, service: str, timeout_s: float, reach: Reach) -> 
         from inferd.protocol.health import HealthCheckRequest, HealthCheckResponse
 
         check = channel.unary_unary(CHECK, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
-        answer = check(HealthCheckRequest(service=service), timeout=timeout_s)
-    return str(HealthCheckResponse.ServingStatus.Name(answer.status))
+        response = check(HealthCheckRequest(service=service), timeout=timeout_s)
+    return str(HealthCheckResponse.ServingStatus.Name(response.status))

@@ -135,13 +135,7 @@ def _in_parts(opened: Target, description: Description, arrays: dict[str, Array]
 
 
 def _give(
-    name: str,
-    response: Response,
-    datatypes: dict[str, str],
-    classes: dict[str, list[str]],
-    form: str,
-    save: str | None,
-    elapsed_ms: float,
+    name: str, response: Response, datatypes: dict[str, str], classes: dict[str, list[str]], form: str, save: str | None, elapsed_ms: float
 ) -> None:
     from inferd.cli.outputs import as_json, as_text, save_npz
 
@@ -157,7 +151,7 @@ def _give(
     except OSError as error:
         raise click.UsageError(f"--save {save}: cannot be written: {error.strerror}") from None
     if form == "text":
-        say(f"{name} version {version} answered in {elapsed_ms:.2f} ms", err=True)
+        say(f"{name} version {version} responded in {elapsed_ms:.2f} ms", err=True)
     say(text)
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferd.cli.asking import opened, tried, waited
+from inferd.cli.asking import Asked, tried, waited
 from inferd.cli.duration import timeout_option
 from inferd.cli.health import address
-from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
+from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of, with_options
 from inferd.cli.say import one_line, say
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
 __all__ = ["models"]
@@ -31,62 +30,35 @@ INFERENCE, CONTROL = "/inference.GRPCInferenceService", "/inferd.v1.ModelControl
 LOOK_S = 1.0  # between two looks at how a load goes on
 
 
-@dataclass
-class Asked:
-    """The server that is asked."""
+def _tell(asked: Asked, name: str, channel: Any, future: Any) -> None:
+    """Tells each state of a model on stderr, while it is loaded or unloaded."""
+    from inferd.protocol.inference import RepositoryIndexRequest, RepositoryIndexResponse
 
-    target: Address | str
-    reach: Reach
-    timeout_s: float
-
-    def call(self, method: str, request: Any, response: Any, *, progress: str = "") -> Any:
-        """The response of one method. progress: the model that is loaded or unloaded meanwhile: each of its states is told on stderr."""
-        with opened(self.target, self.reach, "models") as channel:
-            call = channel.unary_unary(method, type(request).SerializeToString, response.FromString)
-            metadata = self.reach.metadata()
-            future = call.future(request, timeout=self.timeout_s, metadata=metadata)
-            if progress:
-                self._tell(channel, future, progress)
-            return future.result()
-
-    def _tell(self, channel: Any, future: Any, name: str) -> None:
-        from inferd.protocol.inference import RepositoryIndexRequest, RepositoryIndexResponse
-
-        index = channel.unary_unary(
-            f"{INFERENCE}/RepositoryIndex", RepositoryIndexRequest.SerializeToString, RepositoryIndexResponse.FromString
-        )
-        ask = partial(index, RepositoryIndexRequest(), timeout=LOOK_S, metadata=self.reach.metadata())
-        told, began_s = "", time.monotonic()
-        while not (over := waited(future, LOOK_S)) or told:
-            found = [each for each in getattr(tried(ask), "models", ()) if each.name == name and each.version]
-            states = ", ".join(f"version {each.version} {each.state}" for each in found)
-            if states and (over or states != told or sys.stderr.isatty()):
-                say(f"{name}: {states}, {time.monotonic() - began_s:.0f} s", err=True)
-            if over:
-                return
-            told = states
-
-    def checks(self, versions: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """The results of checks of each of these models and versions."""
-        from inferd.protocol.inference import ModelMetadataRequest, ModelMetadataResponse
-
-        told = {}
-        with opened(self.target, self.reach, "models") as channel:
-            metadata = channel.unary_unary(
-                f"{INFERENCE}/ModelMetadata", ModelMetadataRequest.SerializeToString, ModelMetadataResponse.FromString
-            )
-            for name, version in versions:
-                request = ModelMetadataRequest(name=name, version=version, properties=True)
-                found = metadata(request, timeout=self.timeout_s, metadata=self.reach.metadata()).properties
-                checks = [f"{key.removeprefix(CHECK)}={found[key]}" for key in sorted(found) if key.startswith(CHECK)]
-                told[name, version] = "  ".join(checks)
-        return told
+    looking = replace(asked, timeout_s=LOOK_S)
+    look = partial(looking.call, f"{INFERENCE}/RepositoryIndex", RepositoryIndexRequest(), RepositoryIndexResponse, channel=channel)
+    told, began_s = "", time.monotonic()
+    while not (over := waited(future, LOOK_S)) or told:
+        found = [each for each in getattr(tried(look), "models", ()) if each.name == name and each.version]
+        states = ", ".join(f"version {each.version} {each.state}" for each in found)
+        if states and (over or states != told or sys.stderr.isatty()):
+            say(f"{name}: {states}, {time.monotonic() - began_s:.0f} s", err=True)
+        if over:
+            return
+        told = states
 
 
-def _reaching(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (*reversed(TLS), TOKEN_FILE):
-        command = option(command)
-    return command
+def _checks(asked: Asked, versions: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The results of checks of each of these models and versions."""
+    from inferd.protocol.inference import ModelMetadataRequest, ModelMetadataResponse
+
+    told = {}
+    with asked.opened() as channel:
+        for name, version in versions:
+            request = ModelMetadataRequest(name=name, version=version, properties=True)
+            found = asked.call(f"{INFERENCE}/ModelMetadata", request, ModelMetadataResponse, channel=channel).properties
+            checks = [f"{key.removeprefix(CHECK)}={found[key]}" for key in sorted(found) if key.startswith(CHECK)]
+            told[name, version] = "  ".join(checks)
+    return told
 
 
 def _target(ctx: click.Context, param: click.Parameter, text: str) -> Address | str:
@@ -98,7 +70,7 @@ def _target(ctx: click.Context, param: click.Parameter, text: str) -> Address | 
 @click.group(subcommand_metavar="ACTION ...")
 @click.argument("target", metavar="TARGET", callback=_target)
 @timeout_option("10m", "Longest wait for the response.")
-@_reaching
+@with_options(TOKEN_FILE, *TLS)
 @click.pass_context
 def models(ctx: click.Context, /, target: Address | str, timeout: float, **given: Any) -> None:
     """List a server's models, and change them while it serves.
@@ -112,7 +84,7 @@ def models(ctx: click.Context, /, target: Address | str, timeout: float, **given
     inferd models localhost:8001 label digits stable 2
     inferd models localhost:8001 rollback digits stable
     """
-    ctx.obj = Asked(target, reach_of({name: given.get(name) for name in FLAGS}), timeout)
+    ctx.obj = Asked("models", target, reach_of({name: given.get(name) for name in FLAGS}), timeout)
 
 
 @models.command("list")
@@ -125,7 +97,7 @@ def list_models(asked: Asked, ready: bool, checks: bool) -> None:
 
     request = inference.RepositoryIndexRequest(ready=ready)
     found = asked.call(f"{INFERENCE}/RepositoryIndex", request, inference.RepositoryIndexResponse).models
-    told = asked.checks([(each.name, each.version) for each in found if each.state == "READY"]) if checks else {}
+    told = _checks(asked, [(each.name, each.version) for each in found if each.state == "READY"]) if checks else {}
     width = max((len(each.name) for each in found), default=0)
     for each in found:
         said = "  ".join(filter(None, (told.get((each.name, each.version)), each.reason)))
@@ -149,7 +121,7 @@ def load(asked: Asked, name: str, version: int | None, config_file: str | None) 
             request.parameters["config"].string_param = Path(config_file).read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"--config {config_file}: expected a text file that can be read: {error}") from None
-    asked.call(f"{INFERENCE}/RepositoryModelLoad", request, inference.RepositoryModelLoadResponse, progress=name)
+    asked.call(f"{INFERENCE}/RepositoryModelLoad", request, inference.RepositoryModelLoadResponse, meanwhile=partial(_tell, asked, name))
     say(f"{name}: loaded")
 
 
@@ -164,7 +136,9 @@ def unload(asked: Asked, name: str, version: int | None) -> None:
     request = inference.RepositoryModelUnloadRequest(model_name=name)
     if version is not None:
         request.parameters["version"].int64_param = version
-    asked.call(f"{INFERENCE}/RepositoryModelUnload", request, inference.RepositoryModelUnloadResponse, progress=name)
+    asked.call(
+        f"{INFERENCE}/RepositoryModelUnload", request, inference.RepositoryModelUnloadResponse, meanwhile=partial(_tell, asked, name)
+    )
     say(f"{name}: unloaded")
 
 
@@ -185,7 +159,7 @@ def label(asked: Asked, name: str, label: str, version: int | None, remove: bool
         say(f"{name}: label {label} is removed")
         return
     request = options.SetLabelRequest(model_name=name, label=label, version=version)
-    asked.call(f"{CONTROL}/SetLabel", request, options.SetLabelResponse, progress=name)
+    asked.call(f"{CONTROL}/SetLabel", request, options.SetLabelResponse, meanwhile=partial(_tell, asked, name))
     say(f"{name}: label {label} names version {version}")
 
 
@@ -198,5 +172,5 @@ def rollback(asked: Asked, name: str, label: str) -> None:
     from inferd.protocol import options
 
     request = options.RollbackRequest(model_name=name, label=label)
-    response = asked.call(f"{CONTROL}/Rollback", request, options.RollbackResponse, progress=name)
+    response = asked.call(f"{CONTROL}/Rollback", request, options.RollbackResponse, meanwhile=partial(_tell, asked, name))
     say(f"{name}: label {label} names version {response.version}")

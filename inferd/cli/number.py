@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["Fraction", "Whole", "share_of"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+__all__ = ["Fraction", "Whole", "share_of", "share_option"]
 
 MOST = 10**9  # a larger upper limit is nothing that a reader has to know
 
@@ -25,6 +27,21 @@ def share_of(text: str) -> float:
     """10% or 0.1. Raises ValueError."""
     text = text.strip()
     return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+
+
+def share_option(flag: str, default: str, least: float, most: float, what: str) -> Callable[[Any], Any]:
+    """A flag that takes a share from `least` on and below `most`, `5%` or `0.05`."""
+
+    def read(ctx: click.Context, param: click.Parameter, text: str) -> float:
+        try:
+            number = share_of(text)
+        except ValueError:
+            raise click.BadParameter(f"expected a share such as 5% or 0.05, got {text!r}") from None
+        if not least <= number < most:
+            raise click.BadParameter(f"expected from {least:.0%} to below {most:.0%}, got {text!r}: write 5% or 0.05")
+        return number
+
+    return click.option(flag, default=default, callback=read, metavar="SHARE", show_default=True, help=what)
 
 
 class Whole(click.IntRange):

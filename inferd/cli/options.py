@@ -49,9 +49,7 @@ class SettingsCommand(click.Command):
         self.common = common
         count = len(fields()) - 1
         what = f"Show all {count} settings, by topic." if common else f"Show the {count} settings as flags, too."
-        self.params.append(
-            click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_show_all, help=what),
-        )
+        self.params.append(click.Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=_show_all, help=what))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         table, shows_all = fields(), ALL in ctx.meta

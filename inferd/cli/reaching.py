@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import wraps
+from functools import reduce, wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,7 @@ from inferd.watched_files import require_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FLAGS", "TLS", "TOKEN_FILE", "reach_of", "reaches_by_tls"]
+__all__ = ["FLAGS", "TLS", "TOKEN_FILE", "reach_of", "reaches_by_tls", "with_options"]
 
 TOKEN_FILE = click.option("--token-file", metavar="FILE", help="File with the token that the server asks for, in its first line.")
 TLS = (
@@ -34,14 +34,16 @@ def reach_of(given: Mapping[str, Any]) -> Reach:
     return Reach(tls, ca, certificate, key, server_name, given.get("token_file"))
 
 
-def reaches_by_tls(command: Callable[..., Any]) -> Callable[..., Any]:
+def reaches_by_tls(command: Callable[..., Any]) -> Any:
     """Gives a command the flags; it is called with `reach`."""
 
     @wraps(command)
     def call(**given: Any) -> Any:
         return command(reach=reach_of(given), **{name: value for name, value in given.items() if name not in FLAGS})
 
-    decorated: Callable[..., Any] = call
-    for option in reversed(TLS):
-        decorated = option(decorated)
-    return decorated
+    return with_options(*TLS)(call)
+
+
+def with_options(*options: Callable[[Any], Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Gives a command these options, which --help shows in this order."""
+    return lambda command: reduce(lambda decorated, option: option(decorated), reversed(options), command)

@@ -65,9 +65,9 @@ def show(paths: tuple[str, ...]) -> None:
 def _show(segments: Segments) -> None:
     import numpy as np
 
-    found: dict[tuple[str, str, str], Group] = {}
+    found: dict[tuple[str, str, str], Requests] = {}
     for row in segments.requests():
-        found.setdefault((row.model, row.version, row.arm), Group()).add(row)
+        found.setdefault((row.model, row.version, row.arm), Requests()).add(row)
     total = sum(group.requests for group in found.values())
     nbytes = sum(path.stat().st_size for path in segments.files)
     say(f"{total} requests in {len(segments.files)} files, {nbytes / (1 << 20):.1f} MiB")
@@ -87,7 +87,7 @@ def _show(segments: Segments) -> None:
         say("\n" + one_line(f"{name}: {'left out' if what == 'omit' else 'hashed'}"))
 
 
-class Group:
+class Requests:
     """The requests of one version, and one arm of a rollout."""
 
     def __init__(self) -> None:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 import time
-from dataclasses import dataclass
+from functools import wraps
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferd.cli.asking import opened
+from inferd.cli.asking import Asked
 from inferd.cli.duration import Duration, timeout_option
 from inferd.cli.health import address
 from inferd.cli.number import share_of
-from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
-from inferd.cli.say import echo, one_line, printable, say
+from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of, with_options
+from inferd.cli.say import aligned, echo, one_line, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
 __all__ = ["rollout"]
@@ -33,41 +33,24 @@ ALWAYS = ("mirrored", "compared", "dropped", "waiting", "failed")  # counts that
 MARKS = {"ok": "green", "open": "yellow", "bad": "red"}
 
 
-@dataclass
-class Asked:
-    """The server that is asked."""
-
-    target: Address | str
-    reach: Reach
-    timeout_s: float
-
-    def call(self, method: str, request: Any, response: Any) -> Any:
-        with opened(self.target, self.reach, "rollout") as channel:
-            call = channel.unary_unary(f"{SERVICE}/{method}", type(request).SerializeToString, response.FromString)
-            return call(request, timeout=self.timeout_s, metadata=self.reach.metadata())
-
-    def status(self, model: str) -> Sequence[Any]:
-        from inferd.protocol import options
-
-        found: Sequence[Any] = self.call("Status", options.RolloutStatusRequest(model_name=model), options.RolloutStatusResponse).rollouts
-        return found
-
-
-def _asking(command: Callable[..., Any]) -> Callable[..., Any]:
+def _asking(command: Callable[..., Any]) -> Any:
     """A command with TARGET, and the options that reach it; it gets an Asked first."""
 
-    def asked(target: Address | str, timeout: float, /, **given: Any) -> Any:
+    @wraps(command)
+    def called(target: Address | str, timeout: float, **given: Any) -> Any:
         reach = reach_of({name: given.pop(name, None) for name in FLAGS})
-        return command(Asked(target, reach, timeout), **given)
+        return command(Asked("rollout", target, reach, timeout), **given)
 
-    def called(**given: Any) -> Any:
-        return asked(given.pop("target"), given.pop("timeout"), **given)
+    target = click.argument("target", metavar="TARGET", callback=address)
+    return with_options(target, timeout_option("10m", "Longest wait for the response."), TOKEN_FILE, *TLS)(called)
 
-    called.__doc__, called.__name__ = command.__doc__, command.__name__
-    called.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-    for option in (*reversed(TLS), TOKEN_FILE, timeout_option("10m", "Longest wait for the response.")):
-        called = option(called)
-    return click.argument("target", metavar="TARGET", callback=address)(called)
+
+def statuses(asked: Asked, model: str) -> Sequence[Any]:
+    from inferd.protocol import options
+
+    request = options.RolloutStatusRequest(model_name=model)
+    found: Sequence[Any] = asked.call(f"{SERVICE}/Status", request, options.RolloutStatusResponse).rollouts
+    return found
 
 
 def _share(text: str) -> float:
@@ -144,11 +127,7 @@ def shadow(asked: Asked, model: str, version: int | None, sample: float, guards:
 @click.argument("version", type=click.IntRange(1), required=False)
 @click.option("--steps", metavar="SHARES", callback=_shares, help="Shares of requests, such as 1%,10%,50%,100%.")
 @click.option(
-    "--sample",
-    default="100%",
-    metavar="SHARE",
-    callback=_sample,
-    help="Requests of the stable version that are compared. [100%]",
+    "--sample", default="100%", metavar="SHARE", callback=_sample, help="Requests of the stable version that are compared. [100%]"
 )
 @click.option("--dwell", type=Duration(zero=True), help="The least time at a step. [1m]")
 @click.option("--patience", type=Duration(zero=True), help="The time without a decision until it holds its share. [1h]")
@@ -178,7 +157,7 @@ def _start(asked: Asked, model: str, kind: str, version: int | None, **given: An
     from inferd.protocol import options
 
     request = options.StartRolloutRequest(model_name=model, kind=options.RolloutKind.Value(kind), candidate_version=version or 0, **given)
-    for line in plain(asked.call("Start", request, options.RolloutStatus)):
+    for line in plain(asked.call(f"{SERVICE}/Start", request, options.RolloutStatus)):
         say(line)
 
 
@@ -192,9 +171,11 @@ def status(asked: Asked, model: str | None, once: bool, as_json: bool) -> None:
 
     On a terminal it goes on until the rollout ends.
     """
-    found = asked.status(model or "")
+    found = statuses(asked, model or "")
     if as_json:
-        echo(_json(found))
+        from inferd.part.json_form import json_form
+
+        echo(json.dumps([json_form(each) for each in found], indent=2))
     elif once or not (sys.stdout.isatty() and find_spec("rich") is not None):
         for each in found:
             for line in plain(each):
@@ -235,7 +216,7 @@ def stop(asked: Asked, model: str, reason: str) -> None:
 def _end(asked: Asked, method: str, model: str, reason: str) -> None:
     from inferd.protocol import options
 
-    for line in plain(asked.call(method, options.RolloutRequest(model_name=model, reason=reason), options.RolloutStatus)):
+    for line in plain(asked.call(f"{SERVICE}/{method}", options.RolloutRequest(model_name=model, reason=reason), options.RolloutStatus)):
         say(line)
 
 
@@ -309,37 +290,10 @@ def plain(each: Any) -> Iterator[str]:
     if counted := counts(each):
         yield f"  {counted}"
     table = rows(each)
-    if table:
-        widths = [max(len(row[column]) for row in (HEAD, *table)) for column in range(len(HEAD))]
-        for row in (HEAD, *table):
-            yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    for line in aligned([HEAD, *table]) if table else ():
+        yield f"  {line}"
     if said := conclusion(each) or one_line(each.reason):
         yield f"  {said}"
-
-
-def _json(found: Sequence[Any]) -> str:
-    import json
-
-    return json.dumps([as_dict(each) for each in found], indent=2)
-
-
-def as_dict(each: Any) -> dict[str, Any]:
-    """A rollout as plain values, under the names of the protocol."""
-    from inferd.protocol import options
-
-    told: dict[str, Any] = {}
-    for field in each.DESCRIPTOR.fields:
-        value = getattr(each, field.name)
-        if field.name in ("guards", "counts"):
-            told[field.name] = dict(sorted(value.items()))
-        elif field.name == "evidence":
-            told[field.name] = [{inner.name: getattr(found, inner.name) for inner in found.DESCRIPTOR.fields} for found in value]
-        elif field.name == "steps":
-            told[field.name] = list(value)
-        else:
-            told[field.name] = value
-    told["kind"], told["state"] = options.RolloutKind.Name(each.kind), options.RolloutState.Name(each.state)
-    return told
 
 
 def _live(asked: Asked, model: str) -> None:
@@ -373,9 +327,9 @@ def _live(asked: Asked, model: str) -> None:
     from inferd.protocol import options
 
     ended = {options.RolloutState.Value(name) for name in ENDED}
-    found = asked.status(model)
+    found = statuses(asked, model)
     with Live(drawn(found), console=Console(highlight=False), auto_refresh=False) as live:
         while any(each.state not in ended for each in found):
             time.sleep(LOOK_S)
-            found = asked.status(model)
+            found = statuses(asked, model)
             live.update(drawn(found), refresh=True)

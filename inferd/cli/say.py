@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["colours", "complain", "echo", "one_line", "printable", "say"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["aligned", "colours", "complain", "echo", "near_path", "one_line", "painted", "printable", "say"]
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -39,3 +44,20 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """The text of several lines on one."""
     return " ".join(filter(None, map(str.strip, text.splitlines())))
+
+
+def aligned(rows: Sequence[Sequence[str]], gap: str = "  ") -> list[str]:
+    """The lines of a table, whose columns are as wide as their widest cells."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [gap.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def painted(colours: Mapping[str, str], word: str, text: str) -> str:
+    """The text in the colour of a verdict, if it has one."""
+    return click.style(text, fg=colours[word]) if word in colours else text
+
+
+def near_path(path: Path) -> Path:
+    """The path as one writes it in the working folder: relative, if it lies below."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

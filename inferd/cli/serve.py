@@ -49,13 +49,13 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
             require_secret(path, f"{name} ({origins[name]})")
     context = click.get_current_context()
     reread: Callable[[], Settings] = context.meta[REREAD]
-    screen = Screen(settings, colours=context.color is not False) if os.isatty(1) else None
-    if screen is not None:
-        screen.begin()
+    on_screen, coloured = os.isatty(1), context.color is not False
+    if on_screen:
+        click.echo(start_screen.loading(settings), color=coloured)
         if os.isatty(2):  # of the log, what is worth knowing at a start stands on the screen
             settings, reread = _quiet(settings), lambda: _quiet(context.meta[REREAD]())
     log.set_up(settings.log_level, settings.log_format)
-    if screen is not None:
+    if on_screen:
         logging.getLogger("inferd.serving.processes.process").setLevel("INFO")  # which tells that the server stops, and that takes a while
     given = {name: spell(fields()[name], getattr(settings, name)) for name, origin in origins.items() if origin != "default"}
     changed = ", ".join(f"{name}={value} ({origins[name]})" for name, value in given.items())
@@ -64,23 +64,11 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
 
     from inferd.serving.processes.process import serve as run
 
-    return run(settings, lambda addresses, models: announce(addresses, screen.text(addresses, models) if screen else ""), reread)
+    def ready(addresses: dict[str, object], models: Sequence[ModelSummary]) -> None:
+        text = start_screen.started(addresses, models, settings) if on_screen else ""
+        announce(addresses, text if coloured else click.unstyle(text))
 
-
-class Screen:
-    """The lines of a start on a terminal."""
-
-    def __init__(self, settings: Settings, *, colours: bool) -> None:
-        self._settings = settings
-        self._colours = colours
-
-    def begin(self) -> None:
-        click.echo(start_screen.loading(self._settings), color=self._colours)
-
-    def text(self, addresses: dict[str, object], models: Sequence[ModelSummary]) -> str:
-        """The text for a server that is ready."""
-        text = start_screen.started(addresses, models, self._settings)
-        return text if self._colours else click.unstyle(text)
+    return run(settings, ready, reread)
 
 
 def _quiet(settings: Settings) -> Settings:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from inferd import __version__
-from inferd.cli.say import printable
+from inferd.cli.say import near_path, printable
 from inferd.config import without_secrets
 
 if TYPE_CHECKING:
@@ -148,4 +148,4 @@ def command_name() -> str:
     outside = sys.prefix != sys.base_prefix and os.environ.get("VIRTUAL_ENV") != sys.prefix
     if not outside or not script.exists():
         return "inferd"
-    return str(script.relative_to(Path.cwd())) if script.is_relative_to(Path.cwd()) else str(script)
+    return str(near_path(script))

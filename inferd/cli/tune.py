@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import click
 from click.core import ParameterSource
 
+from inferd.cli.bench_report import written
 from inferd.cli.duration import Duration
 from inferd.cli.exit_codes import ExitCode, of_verdict
 from inferd.cli.number import Fraction, Whole
+from inferd.cli.reaching import with_options
 from inferd.cli.request_options import REQUESTS
 from inferd.cli.say import echo, one_line, say
 from inferd.cli.serve import require_onnxruntime
-from inferd.cli.typed import typed, typed_here
+from inferd.cli.typed import Typed, typed_here
 from inferd.client_inputs.targets import require_client
 from inferd.config import PROVIDERS
 from inferd.errors import ConfigError, InferdError
@@ -40,13 +42,6 @@ ALIKE = (
     "the model pads, and no requests of unequal length are seen, so no buckets are tried: give texts or arrays as unequal as those that "
     "will come (--text, --npz, --json-input, --sizes), or --buckets"
 )
-
-
-class Command(click.Command):
-    """Keeps what was typed, for the report."""
-
-    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
-        return super().make_context(info_name, args, parent, obj=typed("tune", args), **extra)
 
 
 def numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
@@ -75,13 +70,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
     return list(dict.fromkeys(parts))
 
 
-def _asks_requests(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(REQUESTS):
-        command = option(command)
-    return command
-
-
-@click.command(cls=Command)
+@click.command(cls=Typed)
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("model", required=False)
 @click.option("--slo", metavar="p99=10ms", help="Only what keeps this latency counts, and the number in flight is looked for, too.")
@@ -101,7 +90,7 @@ def _asks_requests(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--batch-sizes", callback=numbers, metavar="N,N,...", help="Most rows of a batch to try.  [default: 1, 2, 4, ...]")
 @click.option("--buckets", multiple=True, callback=sets, metavar="N,N,...", help="One set of sizes to pad to, or none, to be tried.")
 @click.option("--providers", callback=words, metavar="NAME,...", help="Execution providers, to be tried.  [default: all built in]")
-@_asks_requests
+@with_options(*REQUESTS)
 @click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Seed of random inputs.")
 @click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the best goes.  [default: beside the model]")
 @click.option("--force", is_flag=True, help="Change a configuration that is there.")
@@ -134,7 +123,7 @@ def tune(**given: Any) -> int:
     target = target_of(given)
     seen = Seen()
     with interrupted_once():  # no signal leaves a server behind, nor takes what was measured
-        with Progress(sys.stderr, given["budget"], quiet=given["quiet"]) as progress:
+        with TuneProgress(sys.stderr, given["budget"], quiet=given["quiet"]) as progress:
             tuned = tuning.tune(
                 server_of(subject, given, seen, progress.watch),
                 lambda default: space_of(given, default, target, seen),
@@ -173,16 +162,8 @@ def write(given: dict[str, Any], subject: Subject, tuned: Tuned, target: Target,
             said = usage(subject, output)
         except InferdError as error:
             failures.append(str(error))
-    try:
-        if given["json_file"]:
-            report.save(made, given["json_file"])
-    except InferdError as error:
-        failures.append(str(error))
-    try:
-        if given["html"]:
-            report.write_text(given["html"], html.page(made))
-    except InferdError as error:
-        failures.append(str(error))
+    writers = {"json_file": lambda path: report.save(made, path), "html": lambda path: report.write_text(path, html.page(made))}
+    failures += written((given[flag], writer) for flag, writer in writers.items() if given[flag])
     return said, failures
 
 
@@ -329,7 +310,7 @@ def usage(subject: Subject, output: Path) -> str:
     return f"written: {shown}" + ("" if output.parent.resolve() == subject.path else f"; it belongs into the folder of {subject.name}")
 
 
-class Progress:
+class TuneProgress:
     """How far the tuning is, on stderr: a bar of its budget on a terminal that rich can draw on, a line a trial elsewhere.
 
     It draws between two intervals of a measurement, on the generator's thread: one of its own would disturb what is measured. Where nobody

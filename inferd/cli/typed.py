@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["typed", "typed_here"]
+__all__ = ["Typed", "typed", "typed_here"]
 
 SECRET = "--metadata"  # whose values may be tokens
+
+
+class Typed(click.Command):
+    """A command that keeps what was typed as its context's object."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
+        extra.setdefault("obj", typed(str(self.name), args))
+        return super().make_context(info_name, args, parent, **extra)
 
 
 def typed(verb: str, args: Sequence[str]) -> str:

@@ -23,18 +23,8 @@ if TYPE_CHECKING:
     from inferd.config import Address
 
 __all__ = [
-    "HTTP1",
-    "Handshake",
-    "Spoken",
-    "connected",
-    "context_of",
-    "explanation",
-    "failed",
-    "name_of",
-    "protocol_of",
-    "said",
-    "spoken",
-    "unanswered",
+    *("HTTP1", "Handshake", "Spoken", "connected", "context_of", "explanation", "failed"),
+    *("name_of", "protocol_of", "said", "spoken", "unanswered"),
 ]
 
 WAIT_S = 5.0  # for a connection with its handshake,
@@ -181,7 +171,7 @@ class Handshake:
         poll = select.poll()
         poll.register(self._socket, select.POLLOUT if self._unsent else select.POLLIN)
         if not poll.poll(max(until_s - time.monotonic(), 0.0) * 1e3):
-            raise TimeoutError("the server does not answer")
+            raise TimeoutError("the server does not respond")
 
     def _step(self) -> bool:
         try:
@@ -231,7 +221,7 @@ def spoken(address: Address, reach: Reach, context: ssl.SSLContext) -> Spoken:
     try:
         made = connected(address, WAIT_S)
     except OSError as error:
-        raise InferdError(f"{address}: no {'HTTP' if address.http else 'gRPC'} server answers there: {said(error)}") from None
+        raise InferdError(f"{address}: no {'HTTP' if address.http else 'gRPC'} server responds there: {said(error)}") from None
     with made:
         made.setblocking(False)
         try:
@@ -264,7 +254,7 @@ def explanation(address: Address, reach: Reach) -> str:
 
 def unanswered(error: object) -> str:
     """The SDK's words for a server that is not there. Its hint at TLS is left out: `explanation` has looked."""
-    return f"no gRPC server answers there: {str(error).partition('; if the server speaks TLS')[0]}"
+    return f"no gRPC server responds there: {str(error).partition('; if the server speaks TLS')[0]}"
 
 
 def failed(address: Address, reach: Reach, error: OSError) -> str:

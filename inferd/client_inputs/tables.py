@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.client_inputs.files import read_whole
 from inferd.errors import ConfigError
-from inferd.steps.columns import Column, Rejected, column_of, meant_by, twin_of
+from inferd.steps.columns import BadValue, Column, column_of, meant_by, twin_of
 from inferd.steps.csv_lines import read_csv, write_csv
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _whole(table: Table, line: int, column: Column, cell: str, stand_in: str) ->
 def _column(table: Table, written: Any) -> Column:
     try:
         return column_of(written)
-    except Rejected as error:  # a server that knows more than this program
+    except BadValue as error:  # a server that knows more than this program
         raise ConfigError(f"{table.where}: column {written.name!r} of the model: {error}") from None
 
 
@@ -201,5 +201,5 @@ def _value(table: Table, line: int, column: Column, cell: str) -> Any:
     """The cell's value; None where it says that there is none."""
     try:
         return column.parse(cell)
-    except Rejected as error:
+    except BadValue as error:
         raise table.reject(line, column.name, str(error)) from None

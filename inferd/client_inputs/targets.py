@@ -77,7 +77,7 @@ class Response(NamedTuple):
 
 
 class Target(Protocol):
-    """Something that responses inferences. Raises InferdError with a message for people."""
+    """Something that runs inferences. Raises InferdError with a message for people."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
@@ -87,12 +87,7 @@ class Target(Protocol):
 
 
 def open_target(
-    target: str,
-    model: str | None,
-    timeout_s: float,
-    metadata: Sequence[tuple[str, str]],
-    reach: Reach = PLAINTEXT,
-    request_id: str = "",
+    target: str, model: str | None, timeout_s: float, metadata: Sequence[tuple[str, str]], reach: Reach = PLAINTEXT, request_id: str = ""
 ) -> Target:
     """A server where `target` is a URL, or an address and no file of that name exists, else an engine over the file or folder."""
     if is_http(target):

@@ -51,18 +51,18 @@ def told_by(
 ) -> dict[str, Rule]:
     """Adds rules that a model's responses show. Given rules stay."""
     found = dict(rules or {})
-    answered = [response for response in responses if response]
-    names = [name for name in (answered[0] if answered else ()) if all(name in response for response in answered)]
+    given = [response for response in responses if response]
+    names = [name for name in (given[0] if given else ()) if all(name in response for response in given)]
     for name in names:
-        if scores := scores_of_ranks(name, names, answered, datatypes, found):
+        if scores := scores_of_ranks(name, names, given, datatypes, found):
             found[name] = msgspec.structs.replace(found.get(name, Rule()), decide=RANKED)
             found[scores] = msgspec.structs.replace(found.get(scores, Rule()), decide=ARGMAX, of=name)
     told: dict[str, list[str]] = {}  # the decisions of each output that counts its own
-    for name in sorted(names, key=lambda name: ORDER[kind_of(answered[0][name], datatypes.get(name, ""))]):
+    for name in sorted(names, key=lambda name: ORDER[kind_of(given[0][name], datatypes.get(name, ""))]):
         rule = found.get(name, Rule())
         if rule.of or rule.decide not in (AUTO, ARGMAX, RANKED):
             continue
-        decided = decisions_in(name, answered, datatypes, rule)
+        decided = decisions_in(name, given, datatypes, rule)
         if len(decided) < LEAST_ROWS or len(set(decided)) < 2:
             continue
         first = next((other for other, those in told.items() if are_alike(those, decided)), "")

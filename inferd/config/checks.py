@@ -69,10 +69,7 @@ def check_together(
         for other in others:
             if values[name] == values[other] > 0:
                 raise reject(name, f"expected another port than {other}'s, 0 (a free one) or off, got {values[name]}")
-    for small, large in (
-        ("stream_window_bytes", "connection_window_bytes"),
-        ("max_message_bytes", "message_memory_bytes"),
-    ):
+    for small, large in (("stream_window_bytes", "connection_window_bytes"), ("max_message_bytes", "message_memory_bytes")):
         least, most = values[small], values[large]
         if most and least > most:  # 0: auto, which has room for it
             limit = f"{large}, which is {spell(table[large], most)} ({origins[large]})"

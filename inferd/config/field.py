@@ -22,8 +22,6 @@ _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no"
 
 def about(
     group: str,
-    summary: str,
-    details: str = "",
     *,
     ge: int | None = None,
     le: int | None = None,
@@ -33,14 +31,13 @@ def about(
     unset: str = "",
     common: bool = False,
 ) -> msgspec.Meta:
-    """One field's row in the table of settings.
+    """One field's row in the table of settings, before its text: help shows the first sentence, and the docs all of it.
 
-    group: its heading in help and docs. summary: the sentence that help shows. details: what the docs add below their table. ge, le: limits
-    of a number. words: texts that stand for a number. items: what a list holds. file: a text is the path of a file. unset: what None
-    stands for, if not for nothing. common: `inferd serve --help` shows it.
+    group: its heading in help and docs. ge, le: limits of a number. words: texts that stand for a number. items: what a list holds.
+    file: a text is the path of a file. unset: what None stands for, if not for nothing. common: `inferd serve --help` shows it.
     """
-    extra = {"group": group, "details": details, "words": dict(words or {}), "items": items, "file": file, "unset": unset, "common": common}
-    return msgspec.Meta(ge=ge, le=le, description=summary, extra=extra)
+    extra = {"group": group, "words": dict(words or {}), "items": items, "file": file, "unset": unset, "common": common}
+    return msgspec.Meta(ge=ge, le=le, extra=extra)
 
 
 class Field(NamedTuple):
@@ -101,7 +98,8 @@ class Field(NamedTuple):
 
 
 def field_of(name: str, annotation: Any, default: Any) -> Field:
-    base, about = get_args(annotation)
+    base, about, text = get_args(annotation)
+    summary, _, details = text.partition(". ")
     suffix = name.rpartition("_")[2]
     choices: tuple[str, ...] = ()
     if get_origin(base) is Literal:
@@ -113,10 +111,9 @@ def field_of(name: str, annotation: Any, default: Any) -> Field:
         kind = "bytes" if sized else "mode" if suffix == "mode" else "duration" if suffix in DURATIONS else "number"
     else:
         kind = "bool" if base is bool else "file" if about.extra["file"] else "text"
-    details, common, group, words, items, unset = (about.extra[key] for key in ("details", "common", "group", "words", "items", "unset"))
-    return Field(
-        name, kind, default, about.description, details, common, group, about.ge, about.le, words, choices, items, unset, annotation
-    )
+    common, group, words, items, unset = (about.extra[key] for key in ("common", "group", "words", "items", "unset"))
+    summary = summary.removesuffix(".") + "."
+    return Field(name, kind, default, summary, details, common, group, about.ge, about.le, words, choices, items, unset, annotation)
 
 
 def parse(field: Field, text: str) -> object:

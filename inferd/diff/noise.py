@@ -32,8 +32,8 @@ def floor(
 ) -> Difference:
     """responses: what `source` gave to each request; None where it failed."""
     total = Difference()
-    answered = [number for number, response in enumerate(responses) if response is not None]
-    drawn = np.random.default_rng(seed).permutation(answered)[:MOST].tolist()
+    succeeded = [number for number, response in enumerate(responses) if response is not None]
+    drawn = np.random.default_rng(seed).permutation(succeeded)[:MOST].tolist()
     for group in groups(drawn, requests, source):
         inputs = {name: np.concatenate([requests[number].inputs[name] for number in group]) for name in requests[group[0]].inputs}
         rows = [len(next(iter(requests[number].inputs.values()))) if source.is_batched else 1 for number in group]

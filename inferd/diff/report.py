@@ -10,7 +10,7 @@ import msgspec
 from inferd.bench.compare import Comparison
 from inferd.compare.outputs import Difference
 
-__all__ = ["FORMAT", "Distribution", "Failures", "Limits", "Report", "Truth", "Verdict", "Word", "Worst"]
+__all__ = ["FORMAT", "DiffVerdict", "Distribution", "Failures", "Limits", "Report", "Truth", "Word", "Worst"]
 
 FORMAT = 1
 
@@ -23,7 +23,7 @@ class Word(Enum):
     INCONCLUSIVE = "INCONCLUSIVE"
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class DiffVerdict(msgspec.Struct, frozen=True):
     """checks: of each check its name, its word, and its result in words."""
 
     word: Word
@@ -102,7 +102,7 @@ class Report(msgspec.Struct, kw_only=True):
     truth: Truth | None = None
     performance: Comparison | None = None
     limits: Limits
-    verdict: Verdict | None = None
+    verdict: DiffVerdict | None = None
     notices: list[str] = []
     command: str = ""
     made_unix_s: float = 0.0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from inferd.compare.outputs import MOST
 from inferd.compare.statistics import clopper_pearson, mcnemar
-from inferd.diff.report import Verdict, Word
+from inferd.diff.report import DiffVerdict, Word
 
 if TYPE_CHECKING:
     from inferd.bench.compare import Change
@@ -32,9 +32,9 @@ SMALL, LARGE = 0.05, 0.2  # relative RMS: a quantised copy's is below, another m
 FIGURES = {"p50": "p50 latency", "requests/s": "throughput", "CPU/request": "CPU per request"}
 
 
-def judge(report: Report) -> Verdict:
+def judge(report: Report) -> DiffVerdict:
     """The verdict on a report whose other fields are filled in."""
-    checks = [answered(report), shapes(report), *correct(report), *predictions(report), *performance(report)]
+    checks = [responses(report), shapes(report), *correct(report), *predictions(report), *performance(report)]
     words = [word for _, word, _ in checks]
     word = next(each for each in (Word.WORSE, Word.INCONCLUSIVE, Word.SAME) if each in words or each is Word.SAME)
     if word is Word.SAME:
@@ -43,7 +43,7 @@ def judge(report: Report) -> Verdict:
         found = [(name, said) for name, own, said in checks if own is word]
         more = ", ".join(name for name, _ in found[1:])
         sentence = found[0][1] + (f"; also {word.value.lower()}: {more}" if more else "")
-    return Verdict(word, sentence, checks)
+    return DiffVerdict(word, sentence, checks)
 
 
 def within_limits(report: Report) -> str:
@@ -55,14 +55,14 @@ def within_limits(report: Report) -> str:
     return f"NEW changes {changed:,} and flips {flipped:,} of {report.requests:,} requests, which the limits allow"
 
 
-def answered(report: Report) -> tuple[str, Word, str]:
+def responses(report: Report) -> tuple[str, Word, str]:
     failures, compared = report.failures, report.difference.requests
     if failures.only_new:
-        said = f"NEW rejects {failures.only_new:,} of {report.requests:,} requests that OLD answers ({failures.first})"
+        said = f"NEW rejects {failures.only_new:,} of {report.requests:,} requests that OLD runs ({failures.first})"
         return "responses", Word.WORSE, said
     if not compared:
-        return "responses", Word.INCONCLUSIVE, f"no request was answered by both ({failures.first})"
-    return "responses", Word.SAME, f"both answer {compared:,} of {report.requests:,} requests"
+        return "responses", Word.INCONCLUSIVE, f"no request got a response of both ({failures.first})"
+    return "responses", Word.SAME, f"both run {compared:,} of {report.requests:,} requests"
 
 
 def shapes(report: Report) -> tuple[str, Word, str]:

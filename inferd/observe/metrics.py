@@ -16,8 +16,7 @@ import logging
 import re
 import zlib
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
@@ -26,10 +25,11 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample as PrometheusSample
 
 from inferd.observe.pages import Family, Sample
-from inferd.observe.scrape import ScrapeServer, SharedPages
+from inferd.observe.scrape import ScrapeServer, SharedPages, response_of
 from inferd.observe.text_format import REST_S, in_slices, lines_of
 from inferd.part.table import Column, Table, gauge
 from inferd.system.cpu_time import ticks
+from inferd.system.memory_limit import meminfo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -77,11 +77,11 @@ class Exposition(Collector):
 
         def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             if environ["REQUEST_METHOD"] != "HEAD":
-                return answer(environ, start_response)
-            answer({**environ, "REQUEST_METHOD": "GET"}, start_response)
+                return respond(environ, start_response)
+            respond({**environ, "REQUEST_METHOD": "GET"}, start_response)
             return []
 
-        def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def respond(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             path = environ.get("PATH_INFO", "")
             if path == "/metrics":
                 try:
@@ -91,7 +91,7 @@ class Exposition(Collector):
                 is_whole = environ["REQUEST_METHOD"] == "GET" and "name[]" not in parse_qs(environ.get("QUERY_STRING", ""))
                 gzip = "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "").lower()
                 try:
-                    status, headers, parts = self._whole(environ, gzip=gzip) if is_whole else _answered(library, environ)
+                    status, headers, parts = self._whole(environ, gzip=gzip) if is_whole else response_of(library, environ)
                     body = _gzipped(parts) if gzip else list(parts)
                 except Exception:
                     log.exception("metrics could not be collected")
@@ -148,10 +148,12 @@ class Metrics(Exposition):
         busy = self._cpu.utilization()
         if busy is not None:
             yield gauge("nv_cpu_utilization", "Share of all cores that was busy since the last scrape, 0 to 1.", busy, combine="max")
-        total, available = _memory_bytes()
-        if total:
+        memory = meminfo()
+        if total := memory.get("MemTotal"):
             yield gauge("nv_cpu_memory_total_bytes", "Memory of the machine.", total, combine="max")
-            yield gauge("nv_cpu_memory_used_bytes", "Memory of the machine that is in use.", total - available, combine="max")
+            yield gauge(
+                "nv_cpu_memory_used_bytes", "Memory of the machine that is in use.", total - memory.get("MemAvailable", 0), combine="max"
+            )
 
 
 class MergedMetrics(Exposition):
@@ -190,15 +192,6 @@ def _metric(family: Family) -> Metric:
     return metric
 
 
-def _answered(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], list[bytes]]:
-    """Status, headers and body."""
-    said: list[Any] = []
-    keep = cast("StartResponse", lambda *status_and_headers: said.extend(status_and_headers))
-    body = list(app(environ, keep))
-    status, headers = said
-    return status, headers, body
-
-
 def _gzipped(parts: Iterable[bytes]) -> list[bytes]:
     """At the fastest level, which makes a thousand models' page smaller by 98 % and a higher one by little more."""
     compressing = zlib.compressobj(1, wbits=zlib.MAX_WBITS | 16)
@@ -226,13 +219,3 @@ class _CpuTime:
         (idle, total), self._seen = self._seen, ticks()
         idle, total = self._seen[0] - idle, self._seen[1] - total
         return 1 - idle / total if total > 0 else None
-
-
-def _memory_bytes() -> tuple[int, int]:
-    """Memory of the machine in all, and available; 0, 0 where /proc does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-    except OSError:
-        return 0, 0
-    kib = {name: int(words.split()[0]) for name, _, words in (line.partition(":") for line in lines)}
-    return kib.get("MemTotal", 0) * 1024, kib.get("MemAvailable", 0) * 1024

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     _Page = tuple[str, list[tuple[str, str]], list[bytes]]  # status, headers, body in parts
 
-__all__ = ["MAX_CONNECTIONS", "TIMEOUT_S", "ScrapeServer", "SharedPages"]
+__all__ = ["MAX_CONNECTIONS", "TIMEOUT_S", "ScrapeServer", "SharedPages", "response_of"]
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,14 @@ def _named(app: WSGIApplication) -> WSGIApplication:
     return named
 
 
+def response_of(app: WSGIApplication, environ: WSGIEnvironment) -> _Page:
+    """Runs an app, which has no more to say when it is over."""
+    said: list[Any] = []
+    body = list(app(environ, cast("StartResponse", lambda *status_and_headers: said.extend(status_and_headers))))
+    status, headers = said
+    return status, headers, body
+
+
 class SharedPages:
     """A WSGI app around another. It makes pages one at a time, and at most one each PAGE_S after a burst.
 
@@ -115,10 +123,8 @@ class SharedPages:
             self._wait()
             with self._lock:
                 del self._asked[asked]  # a later request gets a newer page
-            said: list[Any] = []
             try:
-                body = list(self._app(environ, cast("StartResponse", lambda *status_and_headers: said.extend(status_and_headers))))
-                page.set_result((*said, body))
+                page.set_result(response_of(self._app, environ))
             except BaseException as error:
                 page.set_exception(error)
 

@@ -57,6 +57,11 @@ class Resource(NamedTuple):
     verbs: dict[str, Verb]
     of_version: dict[str, Any] | None = None
 
+    @classmethod
+    def of(cls, path: str, handler: Handler, of_version: dict[str, Any] | None = None, **operations: dict[str, Any]) -> Resource:
+        """A path whose verbs have one handler. operations: of OpenAPI, by GET and POST."""
+        return cls(path, {name: Verb(handler, operation) for name, operation in operations.items()}, of_version)
+
 
 def json_response(value: object, status: int = 200) -> Response:
     return Response(status, JSON, msgspec.json.encode(value))

@@ -3,7 +3,7 @@
 # ruff: noqa: E501, N802
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NewType, final
+from typing import Final, Literal, NewType, final
 
 from google.protobuf.internal.containers import MessageMap, RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
 from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
@@ -60,8 +60,7 @@ class ModelRateLimiter(Message):
         count: int
         def __init__(self, *, name: str = ..., count: int = ...) -> None: ...
 
-    @property
-    def resources(self) -> RepeatedCompositeFieldContainer[ModelRateLimiter.Resource]: ...
+    resources: Final[RepeatedCompositeFieldContainer[ModelRateLimiter.Resource]]
     priority: int
     """Weight against other models: 2 gets half the runs of 1. 0 means 1."""
     def __init__(self, *, resources: Iterable[ModelRateLimiter.Resource] | None = ..., priority: int = ...) -> None: ...
@@ -110,14 +109,12 @@ class ModelInstanceGroup(Message):
     kind: ModelInstanceGroup.Kind.ValueType
     count: int
     """Instances on each of `gpus`, or in all on the CPU. 0: chosen from the machine."""
-    @property
-    def rate_limiter(self) -> ModelRateLimiter: ...
-    @property
-    def gpus(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def secondary_devices(self) -> RepeatedCompositeFieldContainer[ModelInstanceGroup.SecondaryDevice]: ...
-    @property
-    def profile(self) -> RepeatedScalarFieldContainer[str]: ...
+    rate_limiter: Final[ModelRateLimiter]
+    gpus: Final[RepeatedScalarFieldContainer[int]]
+    """CUDA device numbers. Empty: all."""
+    secondary_devices: Final[RepeatedCompositeFieldContainer[ModelInstanceGroup.SecondaryDevice]]
+    profile: Final[RepeatedScalarFieldContainer[str]]
+    """Names or numbers of TensorRT optimization profiles."""
     passive: bool
     """Loaded, but given no requests by the scheduler."""
     host_policy: str
@@ -125,19 +122,15 @@ class ModelInstanceGroup(Message):
     def __init__(
         self, *, name: str = ..., kind: ModelInstanceGroup.Kind.ValueType = ..., count: int = ...,
         rate_limiter: ModelRateLimiter | None = ..., gpus: Iterable[int] | None = ...,
-        secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ...,
-        profile: Iterable[str] | None = ..., passive: bool = ..., host_policy: str = ...
+        secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ..., profile: Iterable[str] | None = ...,
+        passive: bool = ..., host_policy: str = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["rate_limiter"]) -> bool: ...
 
 @final
 class ModelTensorReshape(Message):
-    """The shape that the model itself takes or gives when it differs from dims. Same number of elements; without the
-    batch axis.
-    """
-
-    @property
-    def shape(self) -> RepeatedScalarFieldContainer[int]: ...
+    """The shape that the model itself takes or gives when it differs from dims. Same number of elements; without the batch axis."""
+    shape: Final[RepeatedScalarFieldContainer[int]]
     def __init__(self, *, shape: Iterable[int] | None = ...) -> None: ...
 
 @final
@@ -162,10 +155,9 @@ class ModelInput(Message):
     name: str
     data_type: DataType.ValueType
     format: ModelInput.Format.ValueType
-    @property
-    def dims(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def reshape(self) -> ModelTensorReshape: ...
+    dims: Final[RepeatedScalarFieldContainer[int]]
+    """Without the batch axis when max_batch_size is over 0. -1: any length."""
+    reshape: Final[ModelTensorReshape]
     is_shape_tensor: bool
     """TensorRT shape tensor: its values are a shape, and it has no batch axis of its own."""
     allow_ragged_batch: bool
@@ -184,13 +176,11 @@ class ModelInput(Message):
 @final
 class ModelOutput(Message):
     """One output of the model."""
-
     name: str
     data_type: DataType.ValueType
-    @property
-    def dims(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def reshape(self) -> ModelTensorReshape: ...
+    dims: Final[RepeatedScalarFieldContainer[int]]
+    """Without the batch axis when max_batch_size is over 0. -1: any length."""
+    reshape: Final[ModelTensorReshape]
     label_filename: str
     """A file beside the configuration, one label a line, for the classification parameter."""
     is_shape_tensor: bool
@@ -230,14 +220,13 @@ class BatchInput(Message):
     BATCH_ITEM_SHAPE_FLATTEN: BatchInput.Kind.ValueType
 
     kind: BatchInput.Kind.ValueType
-    @property
-    def target_name(self) -> RepeatedScalarFieldContainer[str]: ...
+    target_name: Final[RepeatedScalarFieldContainer[str]]
     data_type: DataType.ValueType
-    @property
-    def source_input(self) -> RepeatedScalarFieldContainer[str]: ...
+    source_input: Final[RepeatedScalarFieldContainer[str]]
+    """The inputs that it describes."""
     def __init__(
-        self, *, kind: BatchInput.Kind.ValueType = ..., target_name: Iterable[str] | None = ...,
-        data_type: DataType.ValueType = ..., source_input: Iterable[str] | None = ...
+        self, *, kind: BatchInput.Kind.ValueType = ..., target_name: Iterable[str] | None = ..., data_type: DataType.ValueType = ...,
+        source_input: Iterable[str] | None = ...
     ) -> None: ...
 
 @final
@@ -255,11 +244,9 @@ class BatchOutput(Message):
 
     BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput.Kind.ValueType
 
-    @property
-    def target_name(self) -> RepeatedScalarFieldContainer[str]: ...
+    target_name: Final[RepeatedScalarFieldContainer[str]]
     kind: BatchOutput.Kind.ValueType
-    @property
-    def source_input(self) -> RepeatedScalarFieldContainer[str]: ...
+    source_input: Final[RepeatedScalarFieldContainer[str]]
     def __init__(
         self, *, target_name: Iterable[str] | None = ..., kind: BatchOutput.Kind.ValueType = ...,
         source_input: Iterable[str] | None = ...
@@ -272,7 +259,6 @@ class ModelVersionPolicy(Message):
     @final
     class Latest(Message):
         """The highest version numbers."""
-
         num_versions: int
         """Default 1."""
         def __init__(self, *, num_versions: int = ...) -> None: ...
@@ -280,23 +266,17 @@ class ModelVersionPolicy(Message):
     @final
     class All(Message):
         """Every version folder."""
-
         def __init__(self) -> None: ...
 
     @final
     class Specific(Message):
         """These and no other."""
-
-        @property
-        def versions(self) -> RepeatedScalarFieldContainer[int]: ...
+        versions: Final[RepeatedScalarFieldContainer[int]]
         def __init__(self, *, versions: Iterable[int] | None = ...) -> None: ...
 
-    @property
-    def latest(self) -> ModelVersionPolicy.Latest: ...
-    @property
-    def all(self) -> ModelVersionPolicy.All: ...
-    @property
-    def specific(self) -> ModelVersionPolicy.Specific: ...
+    latest: Final[ModelVersionPolicy.Latest]
+    all: Final[ModelVersionPolicy.All]
+    specific: Final[ModelVersionPolicy.Specific]
     def __init__(
         self, *, latest: ModelVersionPolicy.Latest | None = ..., all: ModelVersionPolicy.All | None = ...,
         specific: ModelVersionPolicy.Specific | None = ...
@@ -326,7 +306,6 @@ class ModelOptimizationPolicy(Message):
     @final
     class Graph(Message):
         """Graph rewriting by the back end."""
-
         level: int
         """-1: basic rewriting only. 1: basic and extended. 2: none. 0: all that the back end knows, the default."""
         def __init__(self, *, level: int = ...) -> None: ...
@@ -341,22 +320,18 @@ class ModelOptimizationPolicy(Message):
 
             @final
             class Shape(Message):
-                @property
-                def dim(self) -> RepeatedScalarFieldContainer[int]: ...
+                dim: Final[RepeatedScalarFieldContainer[int]]
                 def __init__(self, *, dim: Iterable[int] | None = ...) -> None: ...
 
             @final
             class LowerBound(Message):
                 batch_size: int
-                @property
-                def input(self) -> MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]: ...
+                input: Final[MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]]
                 def __init__(self, *, batch_size: int = ..., input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...) -> None: ...
 
             batch_size: int
-            @property
-            def input(self) -> MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]: ...
-            @property
-            def graph_lower_bound(self) -> ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound: ...
+            input: Final[MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]]
+            graph_lower_bound: Final[ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound]
             def __init__(
                 self, *, batch_size: int = ..., input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...,
                 graph_lower_bound: ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound | None = ...
@@ -367,8 +342,7 @@ class ModelOptimizationPolicy(Message):
         """Record runs as CUDA graphs and replay them."""
         busy_wait_events: bool
         """Poll CUDA events: faster, costs a core."""
-        @property
-        def graph_spec(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.Cuda.GraphSpec]: ...
+        graph_spec: Final[RepeatedCompositeFieldContainer[ModelOptimizationPolicy.Cuda.GraphSpec]]
         output_copy_stream: bool
         def __init__(
             self, *, graphs: bool = ..., busy_wait_events: bool = ...,
@@ -382,53 +356,41 @@ class ModelOptimizationPolicy(Message):
         @final
         class Accelerator(Message):
             """One of them with its options."""
-
             name: str
             """For a GPU tensorrt or cuda, for the CPU openvino and others."""
-            @property
-            def parameters(self) -> ScalarMap[str, str]: ...
+            parameters: Final[ScalarMap[str, str]]
             def __init__(self, *, name: str = ..., parameters: Mapping[str, str] | None = ...) -> None: ...
 
-        @property
-        def gpu_execution_accelerator(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]: ...
-        @property
-        def cpu_execution_accelerator(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]: ...
+        gpu_execution_accelerator: Final[RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]]
+        cpu_execution_accelerator: Final[RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]]
         def __init__(
-            self, *,
-            gpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
+            self, *, gpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
             cpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...
         ) -> None: ...
 
     @final
     class PinnedMemoryBuffer(Message):
         """Whether host buffers are page-locked, for faster copies to a device."""
-
         enable: bool
         def __init__(self, *, enable: bool = ...) -> None: ...
 
-    @property
-    def graph(self) -> ModelOptimizationPolicy.Graph: ...
+    graph: Final[ModelOptimizationPolicy.Graph]
     priority: ModelOptimizationPolicy.ModelPriority.ValueType
-    @property
-    def cuda(self) -> ModelOptimizationPolicy.Cuda: ...
-    @property
-    def execution_accelerators(self) -> ModelOptimizationPolicy.ExecutionAccelerators: ...
-    @property
-    def input_pinned_memory(self) -> ModelOptimizationPolicy.PinnedMemoryBuffer: ...
-    @property
-    def output_pinned_memory(self) -> ModelOptimizationPolicy.PinnedMemoryBuffer: ...
+    cuda: Final[ModelOptimizationPolicy.Cuda]
+    execution_accelerators: Final[ModelOptimizationPolicy.ExecutionAccelerators]
+    input_pinned_memory: Final[ModelOptimizationPolicy.PinnedMemoryBuffer]
+    output_pinned_memory: Final[ModelOptimizationPolicy.PinnedMemoryBuffer]
     gather_kernel_buffer_threshold: int
     """From this many separate buffers on, inputs are gathered by a kernel. 0: never."""
     eager_batching: bool
     """Prepare the next batch while the current one runs."""
     def __init__(
-        self, *, graph: ModelOptimizationPolicy.Graph | None = ...,
-        priority: ModelOptimizationPolicy.ModelPriority.ValueType = ...,
+        self, *, graph: ModelOptimizationPolicy.Graph | None = ..., priority: ModelOptimizationPolicy.ModelPriority.ValueType = ...,
         cuda: ModelOptimizationPolicy.Cuda | None = ...,
         execution_accelerators: ModelOptimizationPolicy.ExecutionAccelerators | None = ...,
         input_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
-        output_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
-        gather_kernel_buffer_threshold: int = ..., eager_batching: bool = ...
+        output_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ..., gather_kernel_buffer_threshold: int = ...,
+        eager_batching: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["graph", "cuda", "execution_accelerators", "input_pinned_memory", "output_pinned_memory"]) -> bool: ...
 
@@ -457,33 +419,30 @@ class ModelQueuePolicy(Message):
     max_queue_size: int
     """Requests; one more is refused. 0: the server's limit."""
     def __init__(
-        self, *, timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ...,
-        default_timeout_microseconds: int = ..., allow_timeout_override: bool = ..., max_queue_size: int = ...
+        self, *, timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ..., default_timeout_microseconds: int = ...,
+        allow_timeout_override: bool = ..., max_queue_size: int = ...
     ) -> None: ...
 
 @final
 class ModelDynamicBatching(Message):
     """Requests that arrive separately run together. Without a delay an idle instance takes at once what is there."""
-
-    @property
-    def preferred_batch_size(self) -> RepeatedScalarFieldContainer[int]: ...
+    preferred_batch_size: Final[RepeatedScalarFieldContainer[int]]
+    """Rows. A batch of such a size is not delayed."""
     max_queue_delay_microseconds: int
     """How long the oldest request may wait for more rows. Default 0."""
     preserve_ordering: bool
-    """Answers leave in the order in which requests came."""
+    """Responses leave in the order in which requests came."""
     priority_levels: int
     """1 is the highest, priority_levels the lowest. 0: no priorities."""
     default_priority_level: int
     """For requests that name none. Must be set when priority_levels is."""
-    @property
-    def default_queue_policy(self) -> ModelQueuePolicy: ...
-    @property
-    def priority_queue_policy(self) -> MessageMap[int, ModelQueuePolicy]: ...
+    default_queue_policy: Final[ModelQueuePolicy]
+    priority_queue_policy: Final[MessageMap[int, ModelQueuePolicy]]
+    """By priority level; others have default_queue_policy."""
     def __init__(
         self, *, preferred_batch_size: Iterable[int] | None = ..., max_queue_delay_microseconds: int = ...,
         preserve_ordering: bool = ..., priority_levels: int = ..., default_priority_level: int = ...,
-        default_queue_policy: ModelQueuePolicy | None = ...,
-        priority_queue_policy: Mapping[int, ModelQueuePolicy] | None = ...
+        default_queue_policy: ModelQueuePolicy | None = ..., priority_queue_policy: Mapping[int, ModelQueuePolicy] | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["default_queue_policy"]) -> bool: ...
 
@@ -513,43 +472,39 @@ class ModelSequenceBatching(Message):
         CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control.Kind.ValueType
 
         kind: ModelSequenceBatching.Control.Kind.ValueType
-        @property
-        def int32_false_true(self) -> RepeatedScalarFieldContainer[int]: ...
-        @property
-        def fp32_false_true(self) -> RepeatedScalarFieldContainer[float]: ...
-        @property
-        def bool_false_true(self) -> RepeatedScalarFieldContainer[bool]: ...
+        int32_false_true: Final[RepeatedScalarFieldContainer[int]]
+        """The two values that stand for false and true."""
+        fp32_false_true: Final[RepeatedScalarFieldContainer[float]]
+        """As above."""
+        bool_false_true: Final[RepeatedScalarFieldContainer[bool]]
+        """As above."""
         data_type: DataType.ValueType
         """Of the correlation id only."""
         def __init__(
-            self, *, kind: ModelSequenceBatching.Control.Kind.ValueType = ...,
-            int32_false_true: Iterable[int] | None = ..., fp32_false_true: Iterable[float] | None = ...,
-            bool_false_true: Iterable[bool] | None = ..., data_type: DataType.ValueType = ...
+            self, *, kind: ModelSequenceBatching.Control.Kind.ValueType = ..., int32_false_true: Iterable[int] | None = ...,
+            fp32_false_true: Iterable[float] | None = ..., bool_false_true: Iterable[bool] | None = ...,
+            data_type: DataType.ValueType = ...
         ) -> None: ...
 
     @final
     class ControlInput(Message):
         """An input that the server fills."""
-
         name: str
-        @property
-        def control(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.Control]: ...
+        control: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.Control]]
         def __init__(self, *, name: str = ..., control: Iterable[ModelSequenceBatching.Control] | None = ...) -> None: ...
 
     @final
     class InitialState(Message):
         """What a sequence's state holds before its first request."""
-
         data_type: DataType.ValueType
-        @property
-        def dims(self) -> RepeatedScalarFieldContainer[int]: ...
+        dims: Final[RepeatedScalarFieldContainer[int]]
         zero_data: bool
         data_file: str
         """In the model's folder initial_state/."""
         name: str
         def __init__(
-            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ...,
-            data_file: str = ..., name: str = ...
+            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ..., data_file: str = ...,
+            name: str = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["state_data", "zero_data", "data_file"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["state_data"]) -> Literal["zero_data", "data_file"] | None: ...
@@ -557,28 +512,25 @@ class ModelSequenceBatching(Message):
     @final
     class State(Message):
         """An input and the output that feeds it."""
-
         input_name: str
         output_name: str
         data_type: DataType.ValueType
-        @property
-        def dims(self) -> RepeatedScalarFieldContainer[int]: ...
-        @property
-        def initial_state(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.InitialState]: ...
+        dims: Final[RepeatedScalarFieldContainer[int]]
+        """Without the batch axis. -1: any length."""
+        initial_state: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.InitialState]]
         use_same_buffer_for_input_output: bool
         """The model may write its output over its input."""
         use_growable_memory: bool
         """The state may grow with each request."""
         def __init__(
-            self, *, input_name: str = ..., output_name: str = ..., data_type: DataType.ValueType = ...,
-            dims: Iterable[int] | None = ..., initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ...,
-            use_same_buffer_for_input_output: bool = ..., use_growable_memory: bool = ...
+            self, *, input_name: str = ..., output_name: str = ..., data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ...,
+            initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ..., use_same_buffer_for_input_output: bool = ...,
+            use_growable_memory: bool = ...
         ) -> None: ...
 
     @final
     class StrategyDirect(Message):
         """Each sequence has a fixed slot in the batch: for models that keep state by slot."""
-
         max_queue_delay_microseconds: int
         minimum_slot_utilization: float
         """Do not delay once this share (0 to 1) of the slots is filled."""
@@ -587,11 +539,9 @@ class ModelSequenceBatching(Message):
     @final
     class StrategyOldest(Message):
         """Slots are filled from the oldest requests: for models whose state travels with the request."""
-
         max_candidate_sequences: int
         """Sequences that are active at once."""
-        @property
-        def preferred_batch_size(self) -> RepeatedScalarFieldContainer[int]: ...
+        preferred_batch_size: Final[RepeatedScalarFieldContainer[int]]
         max_queue_delay_microseconds: int
         preserve_ordering: bool
         def __init__(
@@ -599,22 +549,18 @@ class ModelSequenceBatching(Message):
             max_queue_delay_microseconds: int = ..., preserve_ordering: bool = ...
         ) -> None: ...
 
-    @property
-    def direct(self) -> ModelSequenceBatching.StrategyDirect: ...
-    @property
-    def oldest(self) -> ModelSequenceBatching.StrategyOldest: ...
+    direct: Final[ModelSequenceBatching.StrategyDirect]
+    oldest: Final[ModelSequenceBatching.StrategyOldest]
     max_sequence_idle_microseconds: int
     """A sequence without requests for so long is over. Default 1000000."""
-    @property
-    def control_input(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.ControlInput]: ...
-    @property
-    def state(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.State]: ...
+    control_input: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.ControlInput]]
+    state: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.State]]
+    """Outputs that come back as inputs of the sequence's next request."""
     iterative_sequence: bool
     """The model asks to be run again on the same request."""
     def __init__(
-        self, *, direct: ModelSequenceBatching.StrategyDirect | None = ...,
-        oldest: ModelSequenceBatching.StrategyOldest | None = ..., max_sequence_idle_microseconds: int = ...,
-        control_input: Iterable[ModelSequenceBatching.ControlInput] | None = ...,
+        self, *, direct: ModelSequenceBatching.StrategyDirect | None = ..., oldest: ModelSequenceBatching.StrategyOldest | None = ...,
+        max_sequence_idle_microseconds: int = ..., control_input: Iterable[ModelSequenceBatching.ControlInput] | None = ...,
         state: Iterable[ModelSequenceBatching.State] | None = ..., iterative_sequence: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["strategy_choice", "direct", "oldest"]) -> bool: ...
@@ -627,22 +573,20 @@ class ModelEnsembling(Message):
     @final
     class Step(Message):
         """One member model."""
-
         model_name: str
         model_version: int
         """-1: the newest."""
-        @property
-        def input_map(self) -> ScalarMap[str, str]: ...
-        @property
-        def output_map(self) -> ScalarMap[str, str]: ...
+        input_map: Final[ScalarMap[str, str]]
+        """The member's input name -> the name of a tensor of the ensemble."""
+        output_map: Final[ScalarMap[str, str]]
+        """The member's output name -> the name of a tensor of the ensemble."""
         model_namespace: str
         def __init__(
             self, *, model_name: str = ..., model_version: int = ..., input_map: Mapping[str, str] | None = ...,
             output_map: Mapping[str, str] | None = ..., model_namespace: str = ...
         ) -> None: ...
 
-    @property
-    def step(self) -> RepeatedCompositeFieldContainer[ModelEnsembling.Step]: ...
+    step: Final[RepeatedCompositeFieldContainer[ModelEnsembling.Step]]
     max_inflight_requests: int
     """Per step. 0: no limit."""
     def __init__(self, *, step: Iterable[ModelEnsembling.Step] | None = ..., max_inflight_requests: int = ...) -> None: ...
@@ -650,7 +594,6 @@ class ModelEnsembling(Message):
 @final
 class ModelParameter(Message):
     """A value meant for the back end."""
-
     string_value: str
     def __init__(self, *, string_value: str = ...) -> None: ...
 
@@ -661,10 +604,9 @@ class ModelWarmup(Message):
     @final
     class Input(Message):
         """What one warm-up input holds."""
-
         data_type: DataType.ValueType
-        @property
-        def dims(self) -> RepeatedScalarFieldContainer[int]: ...
+        dims: Final[RepeatedScalarFieldContainer[int]]
+        """Without the batch axis; all axes fixed."""
         zero_data: bool
         random_data: bool
         input_data_file: str
@@ -679,27 +621,20 @@ class ModelWarmup(Message):
     name: str
     batch_size: int
     """Rows. 0: a model without batching."""
-    @property
-    def inputs(self) -> MessageMap[str, ModelWarmup.Input]: ...
+    inputs: Final[MessageMap[str, ModelWarmup.Input]]
     count: int
     """Times. 0 means 1."""
-    def __init__(
-        self, *, name: str = ..., batch_size: int = ..., inputs: Mapping[str, ModelWarmup.Input] | None = ...,
-        count: int = ...
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., batch_size: int = ..., inputs: Mapping[str, ModelWarmup.Input] | None = ..., count: int = ...) -> None: ...
 
 @final
 class ModelOperations(Message):
     """Libraries with custom operators, loaded before the model."""
-
-    @property
-    def op_library_filename(self) -> RepeatedScalarFieldContainer[str]: ...
+    op_library_filename: Final[RepeatedScalarFieldContainer[str]]
     def __init__(self, *, op_library_filename: Iterable[str] | None = ...) -> None: ...
 
 @final
 class ModelTransactionPolicy(Message):
-    """How many answers a request has."""
-
+    """How many responses a request has."""
     decoupled: bool
     """Any number, on a stream."""
     def __init__(self, *, decoupled: bool = ...) -> None: ...
@@ -711,18 +646,15 @@ class ModelRepositoryAgents(Message):
     @final
     class Agent(Message):
         name: str
-        @property
-        def parameters(self) -> ScalarMap[str, str]: ...
+        parameters: Final[ScalarMap[str, str]]
         def __init__(self, *, name: str = ..., parameters: Mapping[str, str] | None = ...) -> None: ...
 
-    @property
-    def agents(self) -> RepeatedCompositeFieldContainer[ModelRepositoryAgents.Agent]: ...
+    agents: Final[RepeatedCompositeFieldContainer[ModelRepositoryAgents.Agent]]
     def __init__(self, *, agents: Iterable[ModelRepositoryAgents.Agent] | None = ...) -> None: ...
 
 @final
 class ModelResponseCache(Message):
-    """Whether equal requests are answered from a cache."""
-
+    """Whether equal requests are served from a cache."""
     enable: bool
     def __init__(self, *, enable: bool = ...) -> None: ...
 
@@ -742,14 +674,12 @@ class ModelMetrics(Message):
 
         @final
         class HistogramOptions(Message):
-            @property
-            def buckets(self) -> RepeatedScalarFieldContainer[float]: ...
+            buckets: Final[RepeatedScalarFieldContainer[float]]
+            """Upper bounds, ascending."""
             def __init__(self, *, buckets: Iterable[float] | None = ...) -> None: ...
 
-        @property
-        def metric_identifier(self) -> ModelMetrics.MetricControl.MetricIdentifier: ...
-        @property
-        def histogram_options(self) -> ModelMetrics.MetricControl.HistogramOptions: ...
+        metric_identifier: Final[ModelMetrics.MetricControl.MetricIdentifier]
+        histogram_options: Final[ModelMetrics.MetricControl.HistogramOptions]
         def __init__(
             self, *, metric_identifier: ModelMetrics.MetricControl.MetricIdentifier | None = ...,
             histogram_options: ModelMetrics.MetricControl.HistogramOptions | None = ...
@@ -757,14 +687,12 @@ class ModelMetrics(Message):
         def HasField(self, field_name: Literal["metric_options", "metric_identifier", "histogram_options"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["metric_options"]) -> Literal["histogram_options"] | None: ...
 
-    @property
-    def metric_control(self) -> RepeatedCompositeFieldContainer[ModelMetrics.MetricControl]: ...
+    metric_control: Final[RepeatedCompositeFieldContainer[ModelMetrics.MetricControl]]
     def __init__(self, *, metric_control: Iterable[ModelMetrics.MetricControl] | None = ...) -> None: ...
 
 @final
 class ModelConfig(Message):
     """The configuration of one model, all its versions."""
-
     name: str
     """Its folder's name when left out."""
     platform: str
@@ -773,63 +701,48 @@ class ModelConfig(Message):
     """The back end that runs it: onnxruntime."""
     runtime: str
     """Which build of the back end to use."""
-    @property
-    def version_policy(self) -> ModelVersionPolicy: ...
+    version_policy: Final[ModelVersionPolicy]
     max_batch_size: int
     """The most rows in one run. 0: the model has no batch axis, and shapes are used whole."""
-    @property
-    def input(self) -> RepeatedCompositeFieldContainer[ModelInput]: ...
-    @property
-    def output(self) -> RepeatedCompositeFieldContainer[ModelOutput]: ...
-    @property
-    def batch_input(self) -> RepeatedCompositeFieldContainer[BatchInput]: ...
-    @property
-    def batch_output(self) -> RepeatedCompositeFieldContainer[BatchOutput]: ...
-    @property
-    def optimization(self) -> ModelOptimizationPolicy: ...
-    @property
-    def dynamic_batching(self) -> ModelDynamicBatching: ...
-    @property
-    def sequence_batching(self) -> ModelSequenceBatching: ...
-    @property
-    def ensemble_scheduling(self) -> ModelEnsembling: ...
-    @property
-    def instance_group(self) -> RepeatedCompositeFieldContainer[ModelInstanceGroup]: ...
+    input: Final[RepeatedCompositeFieldContainer[ModelInput]]
+    output: Final[RepeatedCompositeFieldContainer[ModelOutput]]
+    batch_input: Final[RepeatedCompositeFieldContainer[BatchInput]]
+    batch_output: Final[RepeatedCompositeFieldContainer[BatchOutput]]
+    optimization: Final[ModelOptimizationPolicy]
+    dynamic_batching: Final[ModelDynamicBatching]
+    sequence_batching: Final[ModelSequenceBatching]
+    ensemble_scheduling: Final[ModelEnsembling]
+    instance_group: Final[RepeatedCompositeFieldContainer[ModelInstanceGroup]]
+    """Empty: chosen from the machine."""
     default_model_filename: str
     """In each version folder. Default model.onnx."""
-    @property
-    def cc_model_filenames(self) -> ScalarMap[str, str]: ...
-    @property
-    def metric_tags(self) -> ScalarMap[str, str]: ...
-    @property
-    def parameters(self) -> MessageMap[str, ModelParameter]: ...
-    @property
-    def model_warmup(self) -> RepeatedCompositeFieldContainer[ModelWarmup]: ...
-    @property
-    def model_operations(self) -> ModelOperations: ...
-    @property
-    def model_transaction_policy(self) -> ModelTransactionPolicy: ...
-    @property
-    def model_repository_agents(self) -> ModelRepositoryAgents: ...
-    @property
-    def response_cache(self) -> ModelResponseCache: ...
-    @property
-    def model_metrics(self) -> ModelMetrics: ...
-    @property
-    def inferd(self) -> _options.ModelOptions: ...
+    cc_model_filenames: Final[ScalarMap[str, str]]
+    """CUDA compute capability, such as "7.5" -> the file to use there."""
+    metric_tags: Final[ScalarMap[str, str]]
+    """Labels added to this model's metrics."""
+    parameters: Final[MessageMap[str, ModelParameter]]
+    """Meant for the back end."""
+    model_warmup: Final[RepeatedCompositeFieldContainer[ModelWarmup]]
+    model_operations: Final[ModelOperations]
+    model_transaction_policy: Final[ModelTransactionPolicy]
+    model_repository_agents: Final[ModelRepositoryAgents]
+    response_cache: Final[ModelResponseCache]
+    model_metrics: Final[ModelMetrics]
+    inferd: Final[_options.ModelOptions]
+    """Not Triton's: what only inferd knows."""
     def __init__(
         self, *, name: str = ..., platform: str = ..., backend: str = ..., runtime: str = ...,
-        version_policy: ModelVersionPolicy | None = ..., max_batch_size: int = ...,
-        input: Iterable[ModelInput] | None = ..., output: Iterable[ModelOutput] | None = ...,
-        batch_input: Iterable[BatchInput] | None = ..., batch_output: Iterable[BatchOutput] | None = ...,
-        optimization: ModelOptimizationPolicy | None = ..., dynamic_batching: ModelDynamicBatching | None = ...,
-        sequence_batching: ModelSequenceBatching | None = ..., ensemble_scheduling: ModelEnsembling | None = ...,
-        instance_group: Iterable[ModelInstanceGroup] | None = ..., default_model_filename: str = ...,
-        cc_model_filenames: Mapping[str, str] | None = ..., metric_tags: Mapping[str, str] | None = ...,
-        parameters: Mapping[str, ModelParameter] | None = ..., model_warmup: Iterable[ModelWarmup] | None = ...,
-        model_operations: ModelOperations | None = ..., model_transaction_policy: ModelTransactionPolicy | None = ...,
-        model_repository_agents: ModelRepositoryAgents | None = ..., response_cache: ModelResponseCache | None = ...,
-        model_metrics: ModelMetrics | None = ..., inferd: _options.ModelOptions | None = ...
+        version_policy: ModelVersionPolicy | None = ..., max_batch_size: int = ..., input: Iterable[ModelInput] | None = ...,
+        output: Iterable[ModelOutput] | None = ..., batch_input: Iterable[BatchInput] | None = ...,
+        batch_output: Iterable[BatchOutput] | None = ..., optimization: ModelOptimizationPolicy | None = ...,
+        dynamic_batching: ModelDynamicBatching | None = ..., sequence_batching: ModelSequenceBatching | None = ...,
+        ensemble_scheduling: ModelEnsembling | None = ..., instance_group: Iterable[ModelInstanceGroup] | None = ...,
+        default_model_filename: str = ..., cc_model_filenames: Mapping[str, str] | None = ...,
+        metric_tags: Mapping[str, str] | None = ..., parameters: Mapping[str, ModelParameter] | None = ...,
+        model_warmup: Iterable[ModelWarmup] | None = ..., model_operations: ModelOperations | None = ...,
+        model_transaction_policy: ModelTransactionPolicy | None = ..., model_repository_agents: ModelRepositoryAgents | None = ...,
+        response_cache: ModelResponseCache | None = ..., model_metrics: ModelMetrics | None = ...,
+        inferd: _options.ModelOptions | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["scheduling_choice", "version_policy", "optimization", "dynamic_batching", "sequence_batching", "ensemble_scheduling", "model_operations", "model_transaction_policy", "model_repository_agents", "response_cache", "model_metrics", "inferd"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["scheduling_choice"]) -> Literal["dynamic_batching", "sequence_batching", "ensemble_scheduling"] | None: ...
@@ -872,8 +785,8 @@ class ServerMetadataRequest(Message):
 class ServerMetadataResponse(Message):
     name: str
     version: str
-    @property
-    def extensions(self) -> RepeatedScalarFieldContainer[str]: ...
+    extensions: Final[RepeatedScalarFieldContainer[str]]
+    """Names of the protocol extensions that work on this server, such as "statistics"."""
     def __init__(self, *, name: str = ..., version: str = ..., extensions: Iterable[str] | None = ...) -> None: ...
 
 @final
@@ -882,8 +795,8 @@ class ModelMetadataRequest(Message):
     version: str
     """Empty: the newest that is ready."""
     properties: bool
-    """Whether the response is to have `properties`. MLServer's clients cannot read a response that has them: they
-    expect messages there.
+    """Whether the response is to have `properties`. MLServer's clients cannot read a response that has them: they expect messages
+    there.
     """
     def __init__(self, *, name: str = ..., version: str = ..., properties: bool = ...) -> None: ...
 
@@ -894,36 +807,34 @@ class ModelMetadataResponse(Message):
     @final
     class TensorMetadata(Message):
         """One input or output."""
-
         name: str
         datatype: str
         """BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 or BYTES."""
-        @property
-        def shape(self) -> RepeatedScalarFieldContainer[int]: ...
+        shape: Final[RepeatedScalarFieldContainer[int]]
+        """With the batch axis where there is one; -1 stands for an axis of any length."""
         def __init__(self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...) -> None: ...
 
     name: str
-    @property
-    def versions(self) -> RepeatedScalarFieldContainer[str]: ...
+    versions: Final[RepeatedScalarFieldContainer[str]]
+    """The versions that are ready, as decimal integers."""
     platform: str
     """What runs the model, such as "onnxruntime_onnx"."""
-    @property
-    def inputs(self) -> RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]: ...
-    @property
-    def outputs(self) -> RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]: ...
-    @property
-    def properties(self) -> ScalarMap[str, str]: ...
+    inputs: Final[RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]]
+    outputs: Final[RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]]
+    properties: Final[ScalarMap[str, str]]
+    """Where a response comes from: model_sha256, runtime, provider, config_sha256, and external_data_sha256 of a model whose
+    weights lie in other files. Of the version that was asked for. KServe's protocol has this field, Triton's has not. And
+    label.NAME, the version that a label names. Empty unless the request asks for them.
+    """
     def __init__(
         self, *, name: str = ..., versions: Iterable[str] | None = ..., platform: str = ...,
         inputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
-        outputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
-        properties: Mapping[str, str] | None = ...
+        outputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ..., properties: Mapping[str, str] | None = ...
     ) -> None: ...
 
 @final
 class InferParameter(Message):
     """A value of a request, response or tensor parameter."""
-
     bool_param: bool
     int64_param: int
     string_param: str
@@ -938,26 +849,25 @@ class InferParameter(Message):
 
 @final
 class InferTensorContents(Message):
-    """A tensor's elements in row-major order, in the one field that suits its datatype. The slow form: raw contents
-    travel without conversion. FP16 and BF16 have no field here.
+    """A tensor's elements in row-major order, in the one field that suits its datatype. The slow form: raw contents travel without
+    conversion. FP16 and BF16 have no field here.
     """
-
-    @property
-    def bool_contents(self) -> RepeatedScalarFieldContainer[bool]: ...
-    @property
-    def int_contents(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def int64_contents(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def uint_contents(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def uint64_contents(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def fp32_contents(self) -> RepeatedScalarFieldContainer[float]: ...
-    @property
-    def fp64_contents(self) -> RepeatedScalarFieldContainer[float]: ...
-    @property
-    def bytes_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    bool_contents: Final[RepeatedScalarFieldContainer[bool]]
+    """BOOL."""
+    int_contents: Final[RepeatedScalarFieldContainer[int]]
+    """INT8, INT16, INT32."""
+    int64_contents: Final[RepeatedScalarFieldContainer[int]]
+    """INT64."""
+    uint_contents: Final[RepeatedScalarFieldContainer[int]]
+    """UINT8, UINT16, UINT32."""
+    uint64_contents: Final[RepeatedScalarFieldContainer[int]]
+    """UINT64."""
+    fp32_contents: Final[RepeatedScalarFieldContainer[float]]
+    """FP32."""
+    fp64_contents: Final[RepeatedScalarFieldContainer[float]]
+    """FP64."""
+    bytes_contents: Final[RepeatedScalarFieldContainer[bytes]]
+    """BYTES."""
     def __init__(
         self, *, bool_contents: Iterable[bool] | None = ..., int_contents: Iterable[int] | None = ...,
         int64_contents: Iterable[int] | None = ..., uint_contents: Iterable[int] | None = ...,
@@ -970,16 +880,14 @@ class ModelInferRequest(Message):
     @final
     class InferInputTensor(Message):
         """One input. Its elements are in `contents`, in raw_input_contents, or in shared memory."""
-
         name: str
         datatype: str
         """The model's datatype for this input; nothing is converted."""
-        @property
-        def shape(self) -> RepeatedScalarFieldContainer[int]: ...
-        @property
-        def parameters(self) -> MessageMap[str, InferParameter]: ...
-        @property
-        def contents(self) -> InferTensorContents: ...
+        shape: Final[RepeatedScalarFieldContainer[int]]
+        parameters: Final[MessageMap[str, InferParameter]]
+        """Where shared memory is used: shared_memory_region, shared_memory_offset and shared_memory_byte_size."""
+        contents: Final[InferTensorContents]
+        """Left out when raw_input_contents is used, which then holds every input of the request."""
         def __init__(
             self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...,
             parameters: Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | None = ...
@@ -989,10 +897,11 @@ class ModelInferRequest(Message):
     @final
     class InferRequestedOutputTensor(Message):
         """One output that the caller wants."""
-
         name: str
-        @property
-        def parameters(self) -> MessageMap[str, InferParameter]: ...
+        parameters: Final[MessageMap[str, InferParameter]]
+        """classification (int64 k): the k best classes as BYTES "value:index[:label]" instead of the tensor. Shared memory parameters:
+        where to put the output.
+        """
         def __init__(self, *, name: str = ..., parameters: Mapping[str, InferParameter] | None = ...) -> None: ...
 
     model_name: str
@@ -1000,18 +909,20 @@ class ModelInferRequest(Message):
     """Empty: the newest that is ready."""
     id: str
     """Comes back in the response and in error messages."""
-    @property
-    def parameters(self) -> MessageMap[str, InferParameter]: ...
-    @property
-    def inputs(self) -> RepeatedCompositeFieldContainer[ModelInferRequest.InferInputTensor]: ...
-    @property
-    def outputs(self) -> RepeatedCompositeFieldContainer[ModelInferRequest.InferRequestedOutputTensor]: ...
-    @property
-    def raw_input_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    parameters: Final[MessageMap[str, InferParameter]]
+    """Reserved: sequence_id, sequence_start, sequence_end, priority (1 is the highest, 0 the model's default), timeout
+    (microseconds in the queue), headers, and names that begin with "triton_".
+    """
+    inputs: Final[RepeatedCompositeFieldContainer[ModelInferRequest.InferInputTensor]]
+    outputs: Final[RepeatedCompositeFieldContainer[ModelInferRequest.InferRequestedOutputTensor]]
+    """Empty: all outputs."""
+    raw_input_contents: Final[RepeatedScalarFieldContainer[bytes]]
+    """The bytes of each input, in the order of `inputs` less those in shared memory. BYTES elements: a 4-byte little- endian
+    length, then the data. BOOL: 1 byte each. All inputs travel raw or none does.
+    """
     def __init__(
         self, *, model_name: str = ..., model_version: str = ..., id: str = ...,
-        parameters: Mapping[str, InferParameter] | None = ...,
-        inputs: Iterable[ModelInferRequest.InferInputTensor] | None = ...,
+        parameters: Mapping[str, InferParameter] | None = ..., inputs: Iterable[ModelInferRequest.InferInputTensor] | None = ...,
         outputs: Iterable[ModelInferRequest.InferRequestedOutputTensor] | None = ...,
         raw_input_contents: Iterable[bytes] | None = ...
     ) -> None: ...
@@ -1021,15 +932,12 @@ class ModelInferResponse(Message):
     @final
     class InferOutputTensor(Message):
         """One output."""
-
         name: str
         datatype: str
-        @property
-        def shape(self) -> RepeatedScalarFieldContainer[int]: ...
-        @property
-        def parameters(self) -> MessageMap[str, InferParameter]: ...
-        @property
-        def contents(self) -> InferTensorContents: ...
+        shape: Final[RepeatedScalarFieldContainer[int]]
+        parameters: Final[MessageMap[str, InferParameter]]
+        contents: Final[InferTensorContents]
+        """Not used by inferd, which responds raw."""
         def __init__(
             self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...,
             parameters: Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | None = ...
@@ -1041,16 +949,13 @@ class ModelInferResponse(Message):
     """The version that ran."""
     id: str
     """The request's."""
-    @property
-    def parameters(self) -> MessageMap[str, InferParameter]: ...
-    @property
-    def outputs(self) -> RepeatedCompositeFieldContainer[ModelInferResponse.InferOutputTensor]: ...
-    @property
-    def raw_output_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    parameters: Final[MessageMap[str, InferParameter]]
+    outputs: Final[RepeatedCompositeFieldContainer[ModelInferResponse.InferOutputTensor]]
+    raw_output_contents: Final[RepeatedScalarFieldContainer[bytes]]
+    """The bytes of each output, in the order of `outputs` less those in shared memory; same form as raw_input_contents."""
     def __init__(
         self, *, model_name: str = ..., model_version: str = ..., id: str = ...,
-        parameters: Mapping[str, InferParameter] | None = ...,
-        outputs: Iterable[ModelInferResponse.InferOutputTensor] | None = ...,
+        parameters: Mapping[str, InferParameter] | None = ..., outputs: Iterable[ModelInferResponse.InferOutputTensor] | None = ...,
         raw_output_contents: Iterable[bytes] | None = ...
     ) -> None: ...
 
@@ -1058,8 +963,8 @@ class ModelInferResponse(Message):
 class ModelStreamInferResponse(Message):
     error_message: str
     """Empty when the inference succeeded."""
-    @property
-    def infer_response(self) -> ModelInferResponse: ...
+    infer_response: Final[ModelInferResponse]
+    """On an error only its id is set."""
     def __init__(self, *, error_message: str = ..., infer_response: ModelInferResponse | None = ...) -> None: ...
     def HasField(self, field_name: Literal["infer_response"]) -> bool: ...
 
@@ -1072,8 +977,7 @@ class ModelConfigRequest(Message):
 
 @final
 class ModelConfigResponse(Message):
-    @property
-    def config(self) -> ModelConfig: ...
+    config: Final[ModelConfig]
     def __init__(self, *, config: ModelConfig | None = ...) -> None: ...
     def HasField(self, field_name: Literal["config"]) -> bool: ...
 
@@ -1088,7 +992,6 @@ class ModelStatisticsRequest(Message):
 @final
 class StatisticDuration(Message):
     """How often something happened and how long it took in all."""
-
     count: int
     ns: int
     """Sum over all of them, nanoseconds."""
@@ -1097,69 +1000,57 @@ class StatisticDuration(Message):
 @final
 class InferStatistics(Message):
     """Counted once a request, whatever its rows."""
-
-    @property
-    def success(self) -> StatisticDuration: ...
-    @property
-    def fail(self) -> StatisticDuration: ...
-    @property
-    def queue(self) -> StatisticDuration: ...
-    @property
-    def compute_input(self) -> StatisticDuration: ...
-    @property
-    def compute_infer(self) -> StatisticDuration: ...
-    @property
-    def compute_output(self) -> StatisticDuration: ...
-    @property
-    def cache_hit(self) -> StatisticDuration: ...
-    @property
-    def cache_miss(self) -> StatisticDuration: ...
+    success: Final[StatisticDuration]
+    """From arrival to response."""
+    fail: Final[StatisticDuration]
+    """From arrival to error."""
+    queue: Final[StatisticDuration]
+    """Waiting for an instance."""
+    compute_input: Final[StatisticDuration]
+    """The preprocess stage: rows written into the batch."""
+    compute_infer: Final[StatisticDuration]
+    """The execute stage: the model's run."""
+    compute_output: Final[StatisticDuration]
+    """The encode stage: the response made from the outputs."""
+    cache_hit: Final[StatisticDuration]
+    """Served from the response cache: look-up and copy."""
+    cache_miss: Final[StatisticDuration]
+    """Not in the response cache: look-up and insertion."""
     def __init__(
-        self, *, success: StatisticDuration | None = ..., fail: StatisticDuration | None = ...,
-        queue: StatisticDuration | None = ..., compute_input: StatisticDuration | None = ...,
-        compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...,
-        cache_hit: StatisticDuration | None = ..., cache_miss: StatisticDuration | None = ...
+        self, *, success: StatisticDuration | None = ..., fail: StatisticDuration | None = ..., queue: StatisticDuration | None = ...,
+        compute_input: StatisticDuration | None = ..., compute_infer: StatisticDuration | None = ...,
+        compute_output: StatisticDuration | None = ..., cache_hit: StatisticDuration | None = ...,
+        cache_miss: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss"]) -> bool: ...
 
 @final
 class InferResponseStatistics(Message):
     """For decoupled models, by position of the response within its request."""
-
-    @property
-    def compute_infer(self) -> StatisticDuration: ...
-    @property
-    def compute_output(self) -> StatisticDuration: ...
-    @property
-    def success(self) -> StatisticDuration: ...
-    @property
-    def fail(self) -> StatisticDuration: ...
-    @property
-    def empty_response(self) -> StatisticDuration: ...
-    @property
-    def cancel(self) -> StatisticDuration: ...
+    compute_infer: Final[StatisticDuration]
+    compute_output: Final[StatisticDuration]
+    success: Final[StatisticDuration]
+    fail: Final[StatisticDuration]
+    empty_response: Final[StatisticDuration]
+    cancel: Final[StatisticDuration]
     def __init__(
         self, *, compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...,
-        success: StatisticDuration | None = ..., fail: StatisticDuration | None = ...,
-        empty_response: StatisticDuration | None = ..., cancel: StatisticDuration | None = ...
+        success: StatisticDuration | None = ..., fail: StatisticDuration | None = ..., empty_response: StatisticDuration | None = ...,
+        cancel: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["compute_infer", "compute_output", "success", "fail", "empty_response", "cancel"]) -> bool: ...
 
 @final
 class InferBatchStatistics(Message):
     """Counted once a run, by number of rows."""
-
     batch_size: int
     """Rows in the run."""
-    @property
-    def compute_input(self) -> StatisticDuration: ...
-    @property
-    def compute_infer(self) -> StatisticDuration: ...
-    @property
-    def compute_output(self) -> StatisticDuration: ...
+    compute_input: Final[StatisticDuration]
+    compute_infer: Final[StatisticDuration]
+    compute_output: Final[StatisticDuration]
     def __init__(
-        self, *, batch_size: int = ..., compute_input: StatisticDuration | None = ...,
-        compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...
+        self, *, batch_size: int = ..., compute_input: StatisticDuration | None = ..., compute_infer: StatisticDuration | None = ...,
+        compute_output: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["compute_input", "compute_infer", "compute_output"]) -> bool: ...
 
@@ -1182,14 +1073,11 @@ class ModelStatistics(Message):
     """Rows inferred."""
     execution_count: int
     """Runs of the model: inference_count / execution_count is the mean batch size."""
-    @property
-    def inference_stats(self) -> InferStatistics: ...
-    @property
-    def batch_stats(self) -> RepeatedCompositeFieldContainer[InferBatchStatistics]: ...
-    @property
-    def memory_usage(self) -> RepeatedCompositeFieldContainer[MemoryUsage]: ...
-    @property
-    def response_stats(self) -> MessageMap[str, InferResponseStatistics]: ...
+    inference_stats: Final[InferStatistics]
+    batch_stats: Final[RepeatedCompositeFieldContainer[InferBatchStatistics]]
+    memory_usage: Final[RepeatedCompositeFieldContainer[MemoryUsage]]
+    response_stats: Final[MessageMap[str, InferResponseStatistics]]
+    """Key: the position of the response, from "0"."""
     def __init__(
         self, *, name: str = ..., version: str = ..., last_inference: int = ..., inference_count: int = ...,
         execution_count: int = ..., inference_stats: InferStatistics | None = ...,
@@ -1200,14 +1088,12 @@ class ModelStatistics(Message):
 
 @final
 class ModelStatisticsResponse(Message):
-    @property
-    def model_stats(self) -> RepeatedCompositeFieldContainer[ModelStatistics]: ...
+    model_stats: Final[RepeatedCompositeFieldContainer[ModelStatistics]]
     def __init__(self, *, model_stats: Iterable[ModelStatistics] | None = ...) -> None: ...
 
 @final
 class ModelRepositoryParameter(Message):
     """A value of a load or unload parameter."""
-
     bool_param: bool
     int64_param: int
     string_param: str
@@ -1236,20 +1122,16 @@ class RepositoryIndexResponse(Message):
         """Why it is in that state, where there is something to say."""
         def __init__(self, *, name: str = ..., version: str = ..., state: str = ..., reason: str = ...) -> None: ...
 
-    @property
-    def models(self) -> RepeatedCompositeFieldContainer[RepositoryIndexResponse.ModelIndex]: ...
+    models: Final[RepeatedCompositeFieldContainer[RepositoryIndexResponse.ModelIndex]]
     def __init__(self, *, models: Iterable[RepositoryIndexResponse.ModelIndex] | None = ...) -> None: ...
 
 @final
 class RepositoryModelLoadRequest(Message):
     repository_name: str
     model_name: str
-    @property
-    def parameters(self) -> MessageMap[str, ModelRepositoryParameter]: ...
-    def __init__(
-        self, *, repository_name: str = ..., model_name: str = ...,
-        parameters: Mapping[str, ModelRepositoryParameter] | None = ...
-    ) -> None: ...
+    parameters: Final[MessageMap[str, ModelRepositoryParameter]]
+    """config (a ModelConfig as JSON) and file:<version>/<name> (bytes) replace what the repository holds."""
+    def __init__(self, *, repository_name: str = ..., model_name: str = ..., parameters: Mapping[str, ModelRepositoryParameter] | None = ...) -> None: ...
 
 @final
 class RepositoryModelLoadResponse(Message):
@@ -1259,12 +1141,9 @@ class RepositoryModelLoadResponse(Message):
 class RepositoryModelUnloadRequest(Message):
     repository_name: str
     model_name: str
-    @property
-    def parameters(self) -> MessageMap[str, ModelRepositoryParameter]: ...
-    def __init__(
-        self, *, repository_name: str = ..., model_name: str = ...,
-        parameters: Mapping[str, ModelRepositoryParameter] | None = ...
-    ) -> None: ...
+    parameters: Final[MessageMap[str, ModelRepositoryParameter]]
+    """unload_dependents (bool): also models that only this one's ensemble uses."""
+    def __init__(self, *, repository_name: str = ..., model_name: str = ..., parameters: Mapping[str, ModelRepositoryParameter] | None = ...) -> None: ...
 
 @final
 class RepositoryModelUnloadResponse(Message):
@@ -1286,8 +1165,7 @@ class SystemSharedMemoryStatusResponse(Message):
         byte_size: int
         def __init__(self, *, name: str = ..., key: str = ..., offset: int = ..., byte_size: int = ...) -> None: ...
 
-    @property
-    def regions(self) -> MessageMap[str, SystemSharedMemoryStatusResponse.RegionStatus]: ...
+    regions: Final[MessageMap[str, SystemSharedMemoryStatusResponse.RegionStatus]]
     def __init__(self, *, regions: Mapping[str, SystemSharedMemoryStatusResponse.RegionStatus] | None = ...) -> None: ...
 
 @final
@@ -1329,8 +1207,7 @@ class CudaSharedMemoryStatusResponse(Message):
         byte_size: int
         def __init__(self, *, name: str = ..., device_id: int = ..., byte_size: int = ...) -> None: ...
 
-    @property
-    def regions(self) -> MessageMap[str, CudaSharedMemoryStatusResponse.RegionStatus]: ...
+    regions: Final[MessageMap[str, CudaSharedMemoryStatusResponse.RegionStatus]]
     def __init__(self, *, regions: Mapping[str, CudaSharedMemoryStatusResponse.RegionStatus] | None = ...) -> None: ...
 
 @final
@@ -1360,12 +1237,11 @@ class CudaSharedMemoryUnregisterResponse(Message):
 class TraceSettingRequest(Message):
     @final
     class SettingValue(Message):
-        @property
-        def value(self) -> RepeatedScalarFieldContainer[str]: ...
+        value: Final[RepeatedScalarFieldContainer[str]]
         def __init__(self, *, value: Iterable[str] | None = ...) -> None: ...
 
-    @property
-    def settings(self) -> MessageMap[str, TraceSettingRequest.SettingValue]: ...
+    settings: Final[MessageMap[str, TraceSettingRequest.SettingValue]]
+    """A setting without values goes back to the default."""
     model_name: str
     """Empty: the settings of all models."""
     def __init__(self, *, settings: Mapping[str, TraceSettingRequest.SettingValue] | None = ..., model_name: str = ...) -> None: ...
@@ -1374,12 +1250,10 @@ class TraceSettingRequest(Message):
 class TraceSettingResponse(Message):
     @final
     class SettingValue(Message):
-        @property
-        def value(self) -> RepeatedScalarFieldContainer[str]: ...
+        value: Final[RepeatedScalarFieldContainer[str]]
         def __init__(self, *, value: Iterable[str] | None = ...) -> None: ...
 
-    @property
-    def settings(self) -> MessageMap[str, TraceSettingResponse.SettingValue]: ...
+    settings: Final[MessageMap[str, TraceSettingResponse.SettingValue]]
     def __init__(self, *, settings: Mapping[str, TraceSettingResponse.SettingValue] | None = ...) -> None: ...
 
 @final
@@ -1393,8 +1267,8 @@ class LogSettingsRequest(Message):
         def HasField(self, field_name: Literal["parameter_choice", "bool_param", "uint32_param", "string_param"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "uint32_param", "string_param"] | None: ...
 
-    @property
-    def settings(self) -> MessageMap[str, LogSettingsRequest.SettingValue]: ...
+    settings: Final[MessageMap[str, LogSettingsRequest.SettingValue]]
+    """Only those named are changed."""
     def __init__(self, *, settings: Mapping[str, LogSettingsRequest.SettingValue] | None = ...) -> None: ...
 
 @final
@@ -1408,6 +1282,5 @@ class LogSettingsResponse(Message):
         def HasField(self, field_name: Literal["parameter_choice", "bool_param", "uint32_param", "string_param"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "uint32_param", "string_param"] | None: ...
 
-    @property
-    def settings(self) -> MessageMap[str, LogSettingsResponse.SettingValue]: ...
+    settings: Final[MessageMap[str, LogSettingsResponse.SettingValue]]
     def __init__(self, *, settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...) -> None: ...

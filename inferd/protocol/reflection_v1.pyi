@@ -3,7 +3,7 @@
 # ruff: noqa: E501, N802
 
 from collections.abc import Iterable
-from typing import Literal, final
+from typing import Final, Literal, final
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer
 from google.protobuf.message import Message
@@ -15,19 +15,16 @@ class ServerReflectionRequest(Message):
     file_by_filename: str
     """A file by its name in the descriptors, such as "inference/grpc_service.proto"."""
     file_containing_symbol: str
-    """The file that declares this fully qualified name: "package.Service", "package.Service.Method",
-    "package.Message".
-    """
-    @property
-    def file_containing_extension(self) -> ExtensionRequest: ...
+    """The file that declares this fully qualified name: "package.Service", "package.Service.Method", "package.Message"."""
+    file_containing_extension: Final[ExtensionRequest]
+    """The file that declares one extension. inferd's files declare none."""
     all_extension_numbers_of_type: str
     """All extension numbers of a message. inferd's files declare none."""
     list_services: str
     """The names of all services; the value itself has no meaning."""
     def __init__(
         self, *, host: str = ..., file_by_filename: str = ..., file_containing_symbol: str = ...,
-        file_containing_extension: ExtensionRequest | None = ..., all_extension_numbers_of_type: str = ...,
-        list_services: str = ...
+        file_containing_extension: ExtensionRequest | None = ..., all_extension_numbers_of_type: str = ..., list_services: str = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["message_request", "file_by_filename", "file_containing_symbol", "file_containing_extension", "all_extension_numbers_of_type", "list_services"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["message_request"]) -> Literal["file_by_filename", "file_containing_symbol", "file_containing_extension", "all_extension_numbers_of_type", "list_services"] | None: ...
@@ -42,16 +39,12 @@ class ExtensionRequest(Message):
 @final
 class ServerReflectionResponse(Message):
     valid_host: str
-    @property
-    def original_request(self) -> ServerReflectionRequest: ...
-    @property
-    def file_descriptor_response(self) -> FileDescriptorResponse: ...
-    @property
-    def all_extension_numbers_response(self) -> ExtensionNumberResponse: ...
-    @property
-    def list_services_response(self) -> ListServiceResponse: ...
-    @property
-    def error_response(self) -> ErrorResponse: ...
+    original_request: Final[ServerReflectionRequest]
+    """The request of this response."""
+    file_descriptor_response: Final[FileDescriptorResponse]
+    all_extension_numbers_response: Final[ExtensionNumberResponse]
+    list_services_response: Final[ListServiceResponse]
+    error_response: Final[ErrorResponse]
     def __init__(
         self, *, valid_host: str = ..., original_request: ServerReflectionRequest | None = ...,
         file_descriptor_response: FileDescriptorResponse | None = ...,
@@ -63,21 +56,19 @@ class ServerReflectionResponse(Message):
 
 @final
 class FileDescriptorResponse(Message):
-    @property
-    def file_descriptor_proto(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    file_descriptor_proto: Final[RepeatedScalarFieldContainer[bytes]]
+    """Serialized google.protobuf.FileDescriptorProto messages: the file asked for, then what it imports."""
     def __init__(self, *, file_descriptor_proto: Iterable[bytes] | None = ...) -> None: ...
 
 @final
 class ExtensionNumberResponse(Message):
     base_type_name: str
-    @property
-    def extension_number(self) -> RepeatedScalarFieldContainer[int]: ...
+    extension_number: Final[RepeatedScalarFieldContainer[int]]
     def __init__(self, *, base_type_name: str = ..., extension_number: Iterable[int] | None = ...) -> None: ...
 
 @final
 class ListServiceResponse(Message):
-    @property
-    def service(self) -> RepeatedCompositeFieldContainer[ServiceResponse]: ...
+    service: Final[RepeatedCompositeFieldContainer[ServiceResponse]]
     def __init__(self, *, service: Iterable[ServiceResponse] | None = ...) -> None: ...
 
 @final

@@ -3,7 +3,7 @@
 # ruff: noqa: N802
 
 from collections.abc import Iterable
-from typing import Literal, final
+from typing import Final, Literal, final
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.message import Message
@@ -20,8 +20,8 @@ class Status(Message):
     """The gRPC status code; the same as in the trailer grpc-status."""
     message: str
     """For people; the same as in the trailer grpc-message."""
-    @property
-    def details(self) -> RepeatedCompositeFieldContainer[Any]: ...
+    details: Final[RepeatedCompositeFieldContainer[Any]]
+    """RetryInfo, BadRequest, ..."""
     def __init__(self, *, code: int = ..., message: str = ..., details: Iterable[Any] | None = ...) -> None: ...
 
 @final
@@ -33,9 +33,7 @@ class Duration(Message):
 @final
 class RetryInfo(Message):
     """When to come back: sent with RESOURCE_EXHAUSTED."""
-
-    @property
-    def retry_delay(self) -> Duration: ...
+    retry_delay: Final[Duration]
     def __init__(self, *, retry_delay: Duration | None = ...) -> None: ...
     def HasField(self, field_name: Literal["retry_delay"]) -> bool: ...
 
@@ -51,6 +49,5 @@ class BadRequest(Message):
         """What was expected, what came, and how to mend it."""
         def __init__(self, *, field: str = ..., description: str = ...) -> None: ...
 
-    @property
-    def field_violations(self) -> RepeatedCompositeFieldContainer[BadRequest.FieldViolation]: ...
+    field_violations: Final[RepeatedCompositeFieldContainer[BadRequest.FieldViolation]]
     def __init__(self, *, field_violations: Iterable[BadRequest.FieldViolation] | None = ...) -> None: ...

@@ -20,17 +20,7 @@ if TYPE_CHECKING:
 
     from inferd._core.codec.columns import Buffer, Columns, TensorColumns, Texts
 
-__all__ = [
-    "FORMAT",
-    "MAX_RANK",
-    "SUFFIX",
-    "arrow",
-    "batch_of",
-    "changed_of",
-    "check_schema",
-    "format_metadata",
-    "schema_of",
-]
+__all__ = ["FORMAT", "MAX_RANK", "SUFFIX", "arrow", "batch_of", "changed_of", "check_schema", "format_metadata", "schema_of"]
 
 FORMAT = 1
 FORMAT_KEY, VERSION_KEY, CHANGED_KEY = b"inferd.record", b"inferd.version", b"inferd.changed"
@@ -55,14 +45,8 @@ def _types() -> tuple[Any, Any, Any]:
     """Arrow types of a tensor, of a list of tensors, and of a list of sizes."""
     pa = arrow()
     sizes = pa.list_(pa.field("item", pa.int64(), nullable=False))
-    tensor = pa.struct(
-        [
-            pa.field("name", pa.string(), nullable=False),
-            pa.field("datatype", pa.string(), nullable=False),
-            pa.field("shape", sizes, nullable=False),
-            pa.field("data", pa.large_binary(), nullable=False),
-        ]
-    )
+    kinds = {"name": pa.string(), "datatype": pa.string(), "shape": sizes, "data": pa.large_binary()}
+    tensor = pa.struct([pa.field(name, kind, nullable=False) for name, kind in kinds.items()])
     return tensor, pa.list_(pa.field("item", tensor, nullable=False)), sizes
 
 

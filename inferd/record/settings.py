@@ -23,53 +23,39 @@ __all__ = ["Settings"]
 class Settings(PartSettings, frozen=True, kw_only=True):
     record: Annotated[
         str | None,
-        about(
-            "record",
-            "Folder where the server writes requests and responses.",
-            "It is made if it is not there. `inferd record` shows and exports it. It needs the extra inferd[record].",
-            file=True,
-        ),
+        about("record", file=True),
+        "Folder where the server writes requests and responses. It is made if it is not there. `inferd record` shows and exports it. It "
+        "needs the extra inferd[record].",
     ] = None
     record_sample: Annotated[
         tuple[str, ...],
-        about(
-            "record",
-            "Share of requests to record, such as 0.01; MODEL=0.1 for one model.",
-            "Left out: all. Where only models are named, the others are not recorded.",
-            items="shares from 0 to 1, or MODEL=SHARE",
-        ),
+        about("record", items="shares from 0 to 1, or MODEL=SHARE"),
+        "Share of requests to record, such as 0.01; MODEL=0.1 for one model. Left out: all. Where only models are named, the others are "
+        "not recorded.",
     ] = ()
     record_omit: Annotated[
-        tuple[str, ...], about("record", "Inputs and outputs to leave out of a record.", "Their names; of all models.", items="names")
+        tuple[str, ...], about("record", items="names"), "Inputs and outputs to leave out of a record. Their names; of all models."
     ] = ()
     record_hash: Annotated[
         tuple[str, ...],
-        about(
-            "record",
-            "Inputs and outputs to record as hashes.",
-            "Their names; of all models. Each element becomes 16 hexadecimal digits, by the key of record_key_file.",
-            items="names",
-        ),
+        about("record", items="names"),
+        "Inputs and outputs to record as hashes. Their names; of all models. Each element becomes 16 hexadecimal digits, by the key of "
+        "record_key_file.",
     ] = ()
     record_key_file: Annotated[
-        str | None,
-        about("record", "File with the key of record_hash, 16 bytes or more.", "`openssl rand -hex 32` makes one.", file=True),
+        str | None, about("record", file=True), "File with the key of record_hash, 16 bytes or more. `openssl rand -hex 32` makes one."
     ] = None
     record_segment_bytes: Annotated[
-        int, about("record", "Size at which a file of the record ends and another begins.", ge=1 * MiB, le=1 * TiB)
+        int, about("record", ge=1 * MiB, le=1 * TiB), "Size at which a file of the record ends and another begins."
     ] = 256 * MiB
-    record_segment_s: Annotated[int, about("record", "Age at which a file of the record ends and another begins.", ge=1, le=31_536_000)] = (
+    record_segment_s: Annotated[int, about("record", ge=1, le=31_536_000), "Age at which a file of the record ends and another begins."] = (
         3600
     )
     record_limit_bytes: Annotated[
         int,
-        about(
-            "record",
-            "Most bytes of the record's files; the oldest are deleted.",
-            "All files of the folder that end in .arrow count. One that a server still writes is not deleted. 0: no limit.",
-            ge=0,
-            le=1024 * TiB,
-        ),
+        about("record", ge=0, le=1024 * TiB),
+        "Most bytes of the record's files; the oldest are deleted. All files of the folder that end in .arrow count. One that a server "
+        "still writes is not deleted. 0: no limit.",
     ] = 10 * GiB
 
     @classmethod

@@ -140,11 +140,8 @@ class Writer:
                 else:
                     path.unlink(missing_ok=True)
         said = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-        log.error(
-            "record: a batch cannot be written into %s and is lost: %s; requests are served as before",
-            *(self.folder, said),
-            extra=event("record_failed"),
-        )
+        told = "record: a batch cannot be written into %s and is lost: %s; requests are served as before"
+        log.error(told, self.folder, said, extra=event("record_failed"))
         self._remove_oldest()
 
     def _remove_oldest(self) -> None:

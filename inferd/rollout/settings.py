@@ -13,11 +13,7 @@ __all__ = ["Settings"]
 class Settings(PartSettings, frozen=True, kw_only=True):
     max_rollouts: Annotated[
         int,
-        about(
-            "models",
-            "Most rollouts at once, of all models.",
-            "A shadow has a process of its own, with a model in memory. One that would be more is rejected with RESOURCE_EXHAUSTED.",
-            ge=1,
-            le=1000,
-        ),
+        about("models", ge=1, le=1000),
+        "Most rollouts at once, of all models. A shadow has a process of its own, with a model in memory. One that would be more is "
+        "rejected with RESOURCE_EXHAUSTED.",
     ] = 4

@@ -10,8 +10,8 @@
     encoders.py       encoders of numbers, and bins
     trees.py        what skl2onnx forgets of trees: FP64, and the ways that missing values go
     served.py       the model as a server runs it: records in, outputs out
-    agreement.py    whether it answers as scikit-learn does: on the sample, with values missing, with values never seen
-    attempts.py     the graph that responses so: as FP32, or as FP64
+    agreement.py    whether its results are those of scikit-learn: on the sample, with values missing, with values never seen
+    attempts.py     the graph whose results are: as FP32, or as FP64
     writing.py      the model's folder
     export.py       all of it in order
 

@@ -24,7 +24,7 @@ from inferd.scikit_learn.trained import Trained
 from inferd.steps.columns import MISSING_WORDS
 from inferd.tensors import Array, distances
 
-__all__ = ["TRIAL_ROWS", "Difference", "Tolerance", "agrees", "compare", "scikit_learn_answers", "settle_columns", "stand_ins"]
+__all__ = ["TRIAL_ROWS", "Difference", "Tolerance", "agrees", "compare", "scikit_learn_results", "settle_columns", "stand_ins"]
 
 TRIAL_ROWS = 8
 MISSING_ROWS = 256  # which way a missing value goes, each node of a tree says for itself
@@ -60,9 +60,9 @@ class Tolerance:
     spreads: Mapping[str, Array]
 
     @classmethod
-    def of(cls, answers: Mapping[str, Array], share: float) -> Tolerance:
+    def of(cls, results: Mapping[str, Array], share: float) -> Tolerance:
         """By the outputs of scikit-learn for records that are not all alike."""
-        return cls(share, {name: _spread(_table(values)) for name, values in answers.items() if name != "label"})
+        return cls(share, {name: _spread(_table(values)) for name, values in results.items() if name != "label"})
 
     def differences(self, output: str, ours: Array, theirs: Array) -> Array:
         """The relative differences, [rows, columns], to be compared with `share`."""
@@ -89,12 +89,12 @@ def _spread(values: Array) -> Array:
     return np.where(spread > 0, spread, 1.0)
 
 
-def scikit_learn_answers(trained: Trained, sample: Sample) -> dict[str, Array]:
+def scikit_learn_results(trained: Trained, sample: Sample) -> dict[str, Array]:
     """The pipeline's own results, by the names of the model's outputs. Raises ValueError where it rejects the sample."""
     frame = sample.as_input(trained)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return {name: _dense(getattr(trained.pipeline, method)(frame)) for name, method in trained.answers.items()}
+        return {name: _dense(getattr(trained.pipeline, method)(frame)) for name, method in trained.outputs.items()}
 
 
 def _dense(values: Any) -> Array:
@@ -105,7 +105,7 @@ def compare(expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: 
     """One Difference for each output that both have. Raises ConfigError where they have none in common."""
     common = [name for name in expected if name in got]
     if not common:
-        raise ConfigError(f"the graph's outputs {', '.join(got)} are none that scikit-learn's answers can be held against")
+        raise ConfigError(f"the graph's outputs {', '.join(got)} are none that scikit-learn's results can be held against")
     return [_difference(name, expected[name], got[name], tolerance) for name in common]
 
 
@@ -147,8 +147,8 @@ def settle_columns(trained: Trained, served: Served, sample: Sample, share: floa
         found = _settle_missing(trained, served, many, column, by_name[column.name], tolerance)
         if found is None and served.needs_value(column):
             told.append(
-                f"column {column.name!r}: scikit-learn answers where it is missing, and a tensor of {column.datatype} cannot say so: such "
-                "records need another --format"
+                f"column {column.name!r}: scikit-learn gives a result where it is missing, and a tensor of {column.datatype} cannot say "
+                "so: such records need another --format"
             )
         elif found is None:
             rejected.append(column.name)
@@ -178,7 +178,7 @@ def _unsaid(served: Served, by_name: Mapping[str, Learned]) -> Iterator[str]:
 def _unless_rejected(trained: Trained, sample: Sample) -> dict[str, Array] | None:
     """scikit-learn's results, or None where it rejects the sample."""
     try:
-        return scikit_learn_answers(trained, sample)
+        return scikit_learn_results(trained, sample)
     except Exception:  # an estimator may raise anything for what it does not take
         return None
 
@@ -186,7 +186,7 @@ def _unless_rejected(trained: Trained, sample: Sample) -> dict[str, Array] | Non
 def agrees(served: Served, records: Sequence[dict[str, Any]], expected: dict[str, Array], tolerance: Tolerance) -> bool:
     """Whether the results for records are as expected. The records may be alike, so `tolerance` has the spreads of other records."""
     try:
-        return all(difference.kept for difference in compare(expected, served.answers(records), tolerance))
+        return all(difference.kept for difference in compare(expected, served.results(records), tolerance))
     except (InvalidArgument, ConfigError):
         return False
     except Exception:  # onnxruntime's own, for a graph that fails at such a record
@@ -253,7 +253,7 @@ def _settle_unseen(
     if expected is None:
         return changed, []
     return changed, [
-        f"column {column.name!r}: scikit-learn answers where its value was never seen, and the graph otherwise: it is rejected"
+        f"column {column.name!r}: scikit-learn gives a result where its value was never seen, and the graph otherwise: it is rejected"
     ]
 
 

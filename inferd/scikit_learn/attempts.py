@@ -22,7 +22,7 @@ from inferd.scikit_learn.agreement import (
     Tolerance,
     agrees,
     compare,
-    scikit_learn_answers,
+    scikit_learn_results,
     settle_columns,
     stand_ins,
 )
@@ -94,8 +94,8 @@ def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attemp
     others = [difference.output for difference in best.differences if not difference.kept]
     # Scores by which a label is chosen are of the same kind as scikit-learn's, or the label is wrong, too, on some record.
     if others == ["scores"] and type(last_of(known.pipeline)).__name__ == "OneVsOneClassifier" and len(known.classes) == 2:
-        labels = attempted(replace(known, answers={"label": known.answers["label"]}), sample, share, form)
-        told = f"the model gives labels alone: its scores would not be scikit-learn's {known.answers['scores']}"
+        labels = attempted(replace(known, outputs={"label": known.outputs["label"]}), sample, share, form)
+        told = f"the model gives labels alone: its scores would not be scikit-learn's {known.outputs['scores']}"
         return replace(labels, notices=(*labels.notices, told))
     notices = list(best.notices)
     if near := next((step for step in inner_steps(known.pipeline) if _NEAR.fullmatch(type(step).__name__)), None):
@@ -105,7 +105,7 @@ def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attemp
         )
     sides = "rounded to FP32, one that lies at a threshold may come on the other side of it"
     if best.floats == "FP64":
-        why = sides if thresholds else "as FP32 they do not give the same answers"
+        why = sides if thresholds else "as FP32 they do not give the same results"
         notices.append(f"numbers are FP64 in the graph, as in scikit-learn: {why}")
     elif "FP64" in failed and (thresholds or not best.agrees):
         notices.append(f"numbers were tried as FP32 alone{f', and {sides}' if thresholds else ''}: as FP64, {failed['FP64']}")
@@ -120,10 +120,10 @@ def _attempt(known: Trained, sample: Sample, share: float, floats: str, form: st
     if rejected:
         notices.append(_why_rejected(known, served, rejected, whole, share, floats))
     try:
-        expected, got = _both_answers(known, served, sample)
+        expected, got = _both_results(known, served, sample)
     except InvalidArgument as error:
         why = "; ".join([str(error), *notices])
-        raise ConfigError(f"the sample holds a record that scikit-learn answers and the model would reject: {why}") from None
+        raise ConfigError(f"the sample holds a record that scikit-learn takes and the model would reject: {why}") from None
     differences = compare(expected, got, Tolerance.of(expected, share))
     worst = _worst(differences, expected, got, served, sample)
     beside, unlike = ((), "") if sample.made else _unlike(known, served, sample, share)
@@ -152,7 +152,7 @@ def _unlike(known: Trained, served: Served, sample: Sample, share: float) -> tup
     rejects them."""
     others = varied(sample, known)
     try:
-        expected, got = _both_answers(known, served, others)
+        expected, got = _both_results(known, served, others)
     except (ConfigError, InvalidArgument):
         return (), ""
     differences = compare(expected, got, Tolerance.of(expected, share))
@@ -165,7 +165,7 @@ def _worst(differences: Sequence[Difference], expected: Mapping[str, Any], got: 
     if apart is None or apart.row is None:
         return ""
     (record,) = sample.part([apart.row]).records([column.name for column in served.columns])
-    ours, theirs = (str(np.asarray(answers[apart.output]).tolist()[apart.row])[:200] for answers in (got, expected))
+    ours, theirs = (str(np.asarray(results[apart.output]).tolist()[apart.row])[:200] for results in (got, expected))
     return f"{json.dumps(record)[:1000]} -> {apart.output} {ours}, and scikit-learn's is {theirs}"
 
 
@@ -185,15 +185,15 @@ def _columns(known: Trained, converted: Converted, sample: Sample) -> list[Colum
     return columns
 
 
-def _both_answers(known: Trained, served: Served, sample: Sample) -> tuple[dict[str, Any], dict[str, Any]]:
+def _both_results(known: Trained, served: Served, sample: Sample) -> tuple[dict[str, Any], dict[str, Any]]:
     """scikit-learn's, and the graph's. Raises ConfigError, InvalidArgument where the model rejects a record."""
     try:
-        expected = scikit_learn_answers(known, sample)
+        expected = scikit_learn_results(known, sample)
     except Exception as error:  # whatever a step of the pipeline raises
         cure = "give others by --sample" if sample.made else "give records that it takes"
-        raise ConfigError(f"scikit-learn itself does not answer the sample ({' '.join(str(error).split())[:300]}): {cure}") from None
+        raise ConfigError(f"scikit-learn itself does not take the sample ({' '.join(str(error).split())[:300]}): {cure}") from None
     try:
-        return expected, served.answers(sample.records([column.name for column in served.columns]))
+        return expected, served.results(sample.records([column.name for column in served.columns]))
     except (InvalidArgument, ConfigError):
         raise
     except Exception as error:  # onnxruntime's own
@@ -211,18 +211,18 @@ def _why_rejected(known: Trained, served: Served, names: Sequence[str], sample: 
     def is_otherwise(part: Any) -> bool:
         some = replace(known, pipeline=part) if last_of(part) is last_of(known.pipeline) else as_features(known, part)
         try:
-            expected, tolerance = scikit_learn_answers(some, lacking), Tolerance.of(scikit_learn_answers(some, sample), share)
-            _, answering = _served(some, convert(some, floats), columns, sample, served.form)
+            expected, tolerance = scikit_learn_results(some, lacking), Tolerance.of(scikit_learn_results(some, sample), share)
+            _, trial = _served(some, convert(some, floats), columns, sample, served.form)
         except Exception:  # a part that scikit-learn, or skl2onnx, does not take alone
             return False
-        return not agrees(answering, lacking.records([column.name for column in columns]), expected, tolerance)
+        return not agrees(trial, lacking.records([column.name for column in columns]), expected, tolerance)
 
     name, step = culprit(known.pipeline, is_otherwise)
     by = f", by {called(name, step)}" if name or step is last_of(known.pipeline) else ""
     cure = "put a SimpleImputer in front; of categories by strategy='constant', which makes missing ones a category of their own"
     ending, subject = ("s", "they are") if len(names) > 1 else ("", "it is")
     shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
-    why = f"scikit-learn answers where {subject} missing, and the graph otherwise{by}: such records are rejected"
+    why = f"scikit-learn gives a result where {subject} missing, and the graph otherwise{by}: such records are rejected"
     return f"column{ending} {shown}: {why}; {_CURES.get(type(step).__name__, cure)}"
 
 

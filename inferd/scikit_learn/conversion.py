@@ -42,10 +42,7 @@ _CURES = {
     "MissingIndicator": "of texts it has no graph: with SimpleImputer(strategy='constant') missing texts are a category of their own",
 }
 # Steps whose graph fails, as of skl2onnx 1.20, at records that a sample need not hold.
-_FAILING = {
-    "RadiusNeighborsClassifier": "KNeighborsClassifier",
-    "RadiusNeighborsRegressor": "KNeighborsRegressor",
-}
+_FAILING = {"RadiusNeighborsClassifier": "KNeighborsClassifier", "RadiusNeighborsRegressor": "KNeighborsRegressor"}
 _SIMPLE = {
     "classifier": "RandomForestClassifier, GradientBoostingClassifier or LogisticRegression",
     "regressor": "RandomForestRegressor, GradientBoostingRegressor or Ridge",
@@ -170,12 +167,12 @@ def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained, *, se
     if settled and trained.role == "classifier" and (threshold := threshold_of(last_of(trained.pipeline))):
         _decide(model.graph, threshold, trained.classes)
     # An output for which scikit-learn has no counterpart could not be compared.
-    del model.graph.output[len(trained.answers) :]
+    del model.graph.output[len(trained.outputs) :]
     if settled:
         _settle_outputs(model.graph, inputs)
         _settle_label(model.graph, trained)
         _settle_scores(model.graph, trained)
-    outputs = _tidy(model, inputs, tuple(trained.answers))
+    outputs = _tidy(model, inputs, tuple(trained.outputs))
     return _loaded(model, inputs, outputs)
 
 
@@ -353,7 +350,7 @@ def _settle_label(graph: Any, trained: Trained) -> None:
 
 def _settle_scores(graph: Any, trained: Trained) -> None:
     """For two classes of an SVC or NuSVC, skl2onnx negates the scores: the second class is chosen where its own score is negative."""
-    if type(last_of(trained.pipeline)).__name__ in ("SVC", "NuSVC") and "scores" in trained.answers and len(trained.classes) == 2:
+    if type(last_of(trained.pipeline)).__name__ in ("SVC", "NuSVC") and "scores" in trained.outputs and len(trained.classes) == 2:
         _append(graph, graph.output[1].name, "Neg")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from inferd.scikit_learn.learned import flagged_of, inner_steps, kept_of
+from inferd.scikit_learn.learned import flagged_of, inner_steps, is_missing, kept_of
 from inferd.scikit_learn.nodes import Nodes, become
 from inferd.tensors import Array
 
@@ -52,13 +52,9 @@ def _flags(step: Any, places: Any, nodes: Nodes) -> str:
 
 def _missing(step: Any, nodes: Nodes, given: str) -> str:
     """Whether each value is what scikit-learn's `missing_values` says."""
-    if _is_nan(step.missing_values):
+    if is_missing(step.missing_values):
         return nodes.add("IsNaN", given)
     return nodes.add("Equal", given, np.array(step.missing_values, dtype=nodes.floats))
-
-
-def _is_nan(value: Any) -> bool:
-    return value is None or bool(value != value)
 
 
 def _kept(step: Any, nodes: Nodes, name: str) -> str:
@@ -70,7 +66,7 @@ def _kept(step: Any, nodes: Nodes, name: str) -> str:
 def _with_statistics(step: Any, nodes: Nodes) -> str:
     given = _kept(step, nodes, nodes.numbers())
     statistics = np.asarray(step.statistics_, dtype=nodes.floats)[kept_of(step)]
-    if nodes.floats is np.float32 and _is_nan(step.missing_values):  # the one case that has an operator of its own
+    if nodes.floats is np.float32 and is_missing(step.missing_values):  # the one case that has an operator of its own
         return nodes.add("Imputer", given, domain="ai.onnx.ml", imputed_value_floats=statistics, replaced_value_float=math.nan)
     return nodes.add("Where", _missing(step, nodes, given), statistics, given)
 

@@ -17,7 +17,7 @@ from inferd.scikit_learn.thresholds import estimator_of
 from inferd.steps.columns import MISSING_WORDS
 from inferd.tensors import Array
 
-__all__ = ["Learned", "flagged_of", "inner_steps", "kept_of", "learn"]
+__all__ = ["Learned", "flagged_of", "inner_steps", "is_missing", "kept_of", "learn"]
 
 
 MOST_POINTS = 256  # of one column that one step is asked for
@@ -86,6 +86,11 @@ def _thinned(points: Array) -> list[float]:
     places = np.linspace(0, len(points) - 1, min(len(points), MOST_POINTS)).astype(int)
     found: list[float] = points[places].tolist()
     return found
+
+
+def is_missing(value: Any) -> bool:
+    """Whether it is None or NaN."""
+    return value is None or bool(value != value)
 
 
 def learn(pipeline: Any, count: int) -> list[Learned]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from inferd.errors import ConfigError
-from inferd.scikit_learn.learned import Learned
+from inferd.scikit_learn.learned import Learned, is_missing
 from inferd.scikit_learn.trained import Trained, library
 from inferd.steps.columns import twin_of
 from inferd.tensors import Array, objects
@@ -56,7 +56,7 @@ class Sample:
 
     def whole_rows(self) -> Sample:
         """Rows of which no value is missing; where there are none such, all, with values of other rows in the gaps."""
-        gaps = {name: np.array([_is_missing(value) for value in column]) for name, column in self.columns.items()}
+        gaps = {name: np.array([is_missing(value) for value in column]) for name, column in self.columns.items()}
         whole = np.flatnonzero(~np.any(list(gaps.values()), axis=0))
         if len(whole):
             return self.part(whole.tolist())
@@ -94,7 +94,7 @@ class Sample:
         column, is_flag = self.columns[name], name in self.flags
         if column.dtype == object or (is_flag and np.isnan(column).any()):
             nothing = None if None in (learned.categories or ()) else math.nan
-            values = [nothing if _is_missing(value) else bool(value) if is_flag else value for value in column]
+            values = [nothing if is_missing(value) else bool(value) if is_flag else value for value in column]
             return library("pandas").Series(values, dtype=object)  # else pandas has None as NaN
         if np.isnan(column).any():
             return column
@@ -161,15 +161,11 @@ def _is_whole(column: Array) -> bool:
     return column.dtype.kind == "f" and bool(np.all(np.isnan(column) | (column == np.floor(column))))
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or bool(value != value)
-
-
 def _unboxed(column: Array) -> Array:
     """Objects that are numbers as such, NaN where one is missing; anything else as it is."""
     if column.dtype != object or _is_flag(column):
         return column
-    values = [math.nan if _is_missing(value) else value for value in column]
+    values = [math.nan if is_missing(value) else value for value in column]
     return np.array(values) if all(isinstance(value, Real) for value in values) else column
 
 
@@ -177,13 +173,13 @@ def _is_flag(column: Array) -> bool:
     """Whether it holds truth values, of which some may be missing."""
     if column.dtype != object:
         return column.dtype.kind == "b"
-    there = [value for value in column if not _is_missing(value)]
+    there = [value for value in column if not is_missing(value)]
     return bool(there) and all(isinstance(value, (bool, np.bool_)) for value in there)
 
 
 def _settled(column: Array, *, as_text: bool) -> Array:
     """Numbers and truth values as a sample has them; anything else as objects that are texts, or None."""
-    values = [None if _is_missing(value) else value for value in column.tolist()]
+    values = [None if is_missing(value) else value for value in column.tolist()]
     if not as_text and (column.dtype.kind in "biuf" or _is_flag(column)):
         return _numbers([math.nan if value is None else value for value in values])
     return objects(None if value is None else str(value) for value in values)

@@ -15,7 +15,7 @@ from inferd.errors import ConfigError, InvalidArgument
 from inferd.protocol import options
 from inferd.scikit_learn.conversion import MATRIX
 from inferd.steps.csv_lines import write_csv
-from inferd.steps.pipeline import Place, TensorType, Value
+from inferd.steps.pipeline import EntryPlace, TensorType, Value
 from inferd.steps.records import arrow_record
 from inferd.steps.table import compile_table
 from inferd.tensors import DTYPES, Array
@@ -74,9 +74,9 @@ class Served:
         }
         step = options.Columns(format=options.Columns.Format.Value(self.form), columns=[_written(column) for column in self.columns])
         entry = options.Preprocess(input=MATRIX if self._matrix else "", steps=[options.Step(columns=step)])
-        return compile_table(entry, Place("config.toml", free))
+        return compile_table(entry, EntryPlace("config.toml", free))
 
-    def answers(self, records: Sequence[Record]) -> dict[str, Array]:
+    def results(self, records: Sequence[Record]) -> dict[str, Array]:
         """The outputs for these records by name.
 
         Raises InvalidArgument where a record is rejected, and onnxruntime's errors where it fails. Raises ConfigError where an output has

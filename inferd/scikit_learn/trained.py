@@ -40,7 +40,7 @@ class Trained:
     """A fitted pipeline. names: of the columns that it takes, in order; named: whether it takes a DataFrame of them.
 
     used: the places of those that anything is done with. picks: whether its first step picks columns by name.
-    role: "classifier", "regressor", "transformer", or "other". `answers`: its model's outputs, each with the method that computes it here.
+    role: "classifier", "regressor", "transformer", or "other". `outputs`: its model's outputs, each with the method that computes it here.
     """
 
     pipeline: Any
@@ -50,7 +50,7 @@ class Trained:
     used: tuple[int, ...]
     picks: bool
     role: str
-    answers: Mapping[str, str]
+    outputs: Mapping[str, str]
     classes: tuple[Any, ...]
 
     @property
@@ -108,12 +108,12 @@ def trained(pipeline: Any, *, features_only: bool = False) -> Trained:
         raise ConfigError(f"{type(last_of(pipeline)).__name__} cannot be exported: {why}")
     classes = tuple(np.asarray(classes).tolist())
     role = "transformer" if features_only else _role_of(pipeline)
-    return Trained(pipeline, names, named, tuple(learned), used, picks, role, _answers_of(pipeline, role), classes)
+    return Trained(pipeline, names, named, tuple(learned), used, picks, role, _outputs_of(pipeline, role), classes)
 
 
 def as_features(known: Trained, part: Any) -> Trained:
     """The facts of the first steps of a pipeline, whose results other steps take."""
-    return replace(known, pipeline=part, role="transformer", answers=_answers_of(part, "transformer"))
+    return replace(known, pipeline=part, role="transformer", outputs=_outputs_of(part, "transformer"))
 
 
 def unwrapped(pipeline: Any) -> Any:
@@ -150,13 +150,13 @@ def _role_of(pipeline: Any) -> str:
     role = "classifier" if base.is_classifier(pipeline) else "regressor" if base.is_regressor(pipeline) else ""
     if role and hasattr(last, "get_support"):
         raise ConfigError(
-            f"{type(last).__name__} cannot be exported as the last step: it answers by the estimator within it, and has a graph of the "
+            f"{type(last).__name__} cannot be exported as the last step: it predicts by the estimator within it, and has a graph of the "
             "columns that it picks alone: fit an estimator behind it, as a step of its own, or export the columns by --features-only"
         )
     return role or ("transformer" if hasattr(pipeline, "transform") and not hasattr(pipeline, "predict") else "other")
 
 
-def _answers_of(pipeline: Any, role: str) -> dict[str, str]:
+def _outputs_of(pipeline: Any, role: str) -> dict[str, str]:
     """See Trained. Scores are whatever a label is chosen by that is no probability; of clusters, how far each is."""
     if role in ("regressor", "transformer"):
         return {"prediction": "predict"} if role == "regressor" else {"features": "transform"}

@@ -87,9 +87,9 @@ class OnDemand(Part):
             return
 
     def metrics(self) -> Iterator[Table]:
-        answered = self._repository.left_requests + sum(model.statistics.request.count for model in self._repository.models())
-        self._hits = max(self._hits, answered - self._gone_on)  # a counter never falls
-        yield counter("inferd_model_hits", "Requests answered whose model was in memory; only with model_memory.", self._hits)
+        served = self._repository.left_requests + sum(model.statistics.request.count for model in self._repository.models())
+        self._hits = max(self._hits, served - self._gone_on)  # a counter never falls
+        yield counter("inferd_model_hits", "Requests served whose model was in memory; only with model_memory.", self._hits)
         told = "Requests that waited for their model to be loaded; only with model_memory."
         yield counter("inferd_model_misses", told, self.durations.count)
         told = "Models that left memory for others; only with model_memory."
@@ -111,7 +111,7 @@ class OnDemand(Part):
     def leave(self) -> None:
         """Called when the server drains, and loads no models: rejects all requests that wait."""
         for name in list(self._waiting):
-            self._loaded(name, Unavailable("the server stops, and loads no models any more; another replica may answer"))
+            self._loaded(name, Unavailable("the server stops, and loads no models any more; another replica may serve"))
 
     def _tell(self, name: str, done: Future[None]) -> None:
         """Called on the loader's thread, before its next order, so that a model gets its requests before it can leave again."""

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from inferd.steps import numbers
-from inferd.steps.audio_container import Rejected
+from inferd.steps.audio_container import BadClip
 from inferd.steps.audio_file import LEAST_RATE, MOST_RATE, AudioDecoder, Check, Floats, checked_samples, resampler
 from inferd.steps.audio_spectrum import DEFAULT_MELS, Spectrum
 from inferd.steps.numbers import Apply
-from inferd.steps.pipeline import Array, Content, Place, RowPipeline, TensorType, Value, within, wrong_row
+from inferd.steps.pipeline import Array, Content, EntryPlace, RowPipeline, TensorType, Value, within, wrong_row
 
 if TYPE_CHECKING:
     from inferd.protocol.options import DecodeAudio, Preprocess, Samples, Step
@@ -90,7 +90,7 @@ class AudioPipeline(RowPipeline):
                 for step in self._steps:
                     check()
                     array = step(array)
-        except Rejected as rejected:
+        except BadClip as rejected:
             raise wrong_row(self._name, row, str(rejected)) from None
         return array
 
@@ -99,7 +99,7 @@ class AudioPipeline(RowPipeline):
 # Compiling
 
 
-def compile_audio(entry: Preprocess, place: Place) -> AudioPipeline:
+def compile_audio(entry: Preprocess, place: EntryPlace) -> AudioPipeline:
     """The steps of one entry that begins with decode_audio or samples. Raises ConfigError naming the step."""
     name, wanted = place.only_free(entry.input)
     first, *others = entry.steps
@@ -119,7 +119,7 @@ def compile_audio(entry: Preprocess, place: Place) -> AudioPipeline:
 
 
 @contextmanager
-def _step_named(place: Place, index: int, step: Step) -> Iterator[None]:
+def _step_named(place: EntryPlace, index: int, step: Step) -> Iterator[None]:
     """Turns an error of the block into that step's ConfigError."""
     word = step.WhichOneof("step") or "empty"
     try:
@@ -226,9 +226,9 @@ def _read_int16(clip: Array, check: Check) -> Floats:
 
 
 def _some(clip: Array) -> Array:
-    """The same; none is Rejected."""
+    """The same; none is BadClip."""
     if not len(clip):
-        raise Rejected("expected samples, got none")
+        raise BadClip("expected samples, got none")
     return clip
 
 
@@ -239,7 +239,7 @@ def _resampled(rate: int, wanted: int) -> Apply:
         nbytes = 4 * (len(clip) * wanted // rate)
         if nbytes > MAX_REQUEST_BYTES:  # looked at before it is made: no later step bounds what this one takes
             why = f"its {len(clip):,} samples at {rate} Hz become {nbytes:,} bytes at {wanted} Hz, {MAX_REQUEST_BYTES:,} are allowed"
-            raise Rejected(f"{why}: send a shorter clip")
+            raise BadClip(f"{why}: send a shorter clip")
         return apply(clip)
 
     return bounded
@@ -266,9 +266,9 @@ def _bands(spectrum: Spectrum, flow: Flow) -> tuple[Apply, Flow]:
     def bounded(clip: Array) -> Array:
         frames = windows.count(len(clip))
         if not frames:
-            raise Rejected(f"expected at least {windows.shortest} samples, got {len(clip)}: send a longer clip")
+            raise BadClip(f"expected at least {windows.shortest} samples, got {len(clip)}: send a longer clip")
         if 4 * frames * spectrum.mels > MAX_REQUEST_BYTES:
-            raise Rejected(f"its {frames} frames of {spectrum.mels} mels are more than {MAX_REQUEST_BYTES:,} bytes: send a shorter clip")
+            raise BadClip(f"its {frames} frames of {spectrum.mels} mels are more than {MAX_REQUEST_BYTES:,} bytes: send a shorter clip")
         return spectrum(clip)
 
     shape = (frames, spectrum.bands) if spectrum.frames_first else (spectrum.bands, frames)

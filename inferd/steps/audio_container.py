@@ -6,12 +6,12 @@ FLAC tells by itself, all but how much there is (audio_flac.py). Never in here: 
 
 from __future__ import annotations
 
-__all__ = ["TAKEN", "Rejected", "corrupt", "cut_off", "format_of", "only_tags"]
+__all__ = ["TAKEN", "BadClip", "corrupt", "cut_off", "format_of", "only_tags"]
 
 TAKEN = "expected a WAV, FLAC, OGG or MP3 file"
 
 # Files of other formats: at which byte they have which bytes, and the format's name.
-FOREIGN = (
+OTHER_FORMATS = (
     (0, b"FORM", "AIFF"),
     (0, b".snd", "AU"),
     (0, b"caff", "CAF"),
@@ -29,15 +29,15 @@ FOREIGN = (
 TRAILERS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")  # what tags behind the sound begin with
 
 
-class Rejected(Exception):
+class BadClip(Exception):
     """Why a row cannot be used: what was expected, what came, and the cure."""
 
 
 def format_of(content: memoryview) -> str:
-    """WAV, FLAC, OGG or MP3 by the first bytes; any other is Rejected by name."""
+    """WAV, FLAC, OGG or MP3 by the first bytes; any other is BadClip by name."""
     head = bytes(content[:12])
     if not head:
-        raise Rejected(f"{TAKEN}, got no bytes")
+        raise BadClip(f"{TAKEN}, got no bytes")
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         return "WAV"
     if head[:4] == b"fLaC":
@@ -47,22 +47,22 @@ def format_of(content: memoryview) -> str:
     layer = head[1] & 0xE6 if len(head) > 1 and head[0] == 0xFF else 0
     if head[:3] == b"ID3" or layer == 0xE2:
         return "MP3"
-    for place, magic, name in FOREIGN:
+    for place, magic, name in OTHER_FORMATS:
         if head[place : place + len(magic)] == magic:
-            raise Rejected(f"{TAKEN}, got {name}: convert it")
+            raise BadClip(f"{TAKEN}, got {name}: convert it")
     if layer in (0xE0, 0xE4, 0xE6):
-        raise Rejected(f"{TAKEN}, got {'AAC' if layer == 0xE0 else 'MPEG audio of another layer'}: convert it")
-    raise Rejected(f"{TAKEN}, got something else, which begins with 0x{head[:4].hex()}")
+        raise BadClip(f"{TAKEN}, got {'AAC' if layer == 0xE0 else 'MPEG audio of another layer'}: convert it")
+    raise BadClip(f"{TAKEN}, got something else, which begins with 0x{head[:4].hex()}")
 
 
-def cut_off(word: str, missing: str) -> Rejected:
+def cut_off(word: str, missing: str) -> BadClip:
     """The error of a file of which something is missing, such as "12 bytes are"."""
-    return Rejected(f"the {word} file is cut off: {missing} missing. Send all of it")
+    return BadClip(f"the {word} file is cut off: {missing} missing. Send all of it")
 
 
-def corrupt(word: str, why: str) -> Rejected:
+def corrupt(word: str, why: str) -> BadClip:
     """The error of a file that is not as its format has it; `why` says what was expected where, and what is there."""
-    return Rejected(f"the {word} file is corrupt: {why}")
+    return BadClip(f"the {word} file is corrupt: {why}")
 
 
 def only_tags(rest: memoryview) -> bool:

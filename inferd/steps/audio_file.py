@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from inferd.steps.audio_container import TAKEN, Rejected, corrupt, format_of
+from inferd.steps.audio_container import TAKEN, BadClip, corrupt, format_of
 from inferd.steps.audio_flac import announced_frames, uncounted
 from inferd.steps.audio_mp3 import DECODER_DELAY, mp3_frames
 from inferd.steps.audio_ogg import check_ogg
@@ -49,7 +49,7 @@ FLOAT_CODECS = {"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III"}  # which 
 
 
 class AudioDecoder:
-    """Called with one file's bytes, gives its samples FP32 [samples] at `rate`, the mean of its channels. Raises Rejected.
+    """Called with one file's bytes, gives its samples FP32 [samples] at `rate`, the mean of its channels. Raises BadClip.
 
     seconds: longer clips are rejected, by their header or, where it lies, by what is there. check is called between blocks of a long
     file. Raises ImportError where soundfile or soxr is not installed.
@@ -85,7 +85,7 @@ class AudioDecoder:
             with _opened(pieces) as source, self._open(source, closefd=False) as file:
                 return self._decoded(file, announced or file.frames, check, lead)
         except self._broken:
-            raise Rejected(f"the {word} file is corrupt or cut off: send all of it as it was written") from None
+            raise BadClip(f"the {word} file is corrupt or cut off: send all of it as it was written") from None
 
     def _lead(self, frames: bytes | memoryview) -> Floats:
         """The first samples of an MP3 without a tag, which are missing behind one."""
@@ -114,16 +114,14 @@ class AudioDecoder:
                 break
             frames += len(samples)
             if frames > longest:
-                raise Rejected(
-                    f"expected at most {self._seconds:g} seconds, got more, whatever the file's header says: send a shorter clip"
-                )
+                raise BadClip(f"expected at most {self._seconds:g} seconds, got more, whatever the file's header says: send a shorter clip")
             mono = _mixed(checked_samples(samples) if file.subtype in FLOAT_CODECS else samples)
             pieces.append(mono if resampler is None else resampler.resample_chunk(mono))
         if not frames:
-            raise Rejected("expected samples, got a file without any, whatever its header says: send all of it as it was written")
+            raise BadClip("expected samples, got a file without any, whatever its header says: send all of it as it was written")
         if frames != announced < UNKNOWN_FRAMES and file.format != "MP3":  # whose frames are counted already
             got = frames if frames < announced else "more"
-            raise Rejected(f"expected {announced} samples, as the file's header says, got {got}: send all of it as it was written")
+            raise BadClip(f"expected {announced} samples, as the file's header says, got {got}: send all of it as it was written")
         if resampler is not None:
             pieces.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
         clip = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
@@ -134,16 +132,16 @@ class AudioDecoder:
         word = FORMATS.get(file.format, "")
         if file.subtype not in CODECS.get(word, ()):
             codecs = "; ".join(f"{name}: {', '.join(sorted(some))}" for name, some in CODECS.items())
-            raise Rejected(f"{TAKEN} with a codec of {codecs}; got {file.subtype} in {file.format}: convert it")
+            raise BadClip(f"{TAKEN} with a codec of {codecs}; got {file.subtype} in {file.format}: convert it")
         if not 1 <= file.channels <= MOST_CHANNELS:
-            raise Rejected(f"expected 1 to {MOST_CHANNELS} channels, got {file.channels}: mix them down")
+            raise BadClip(f"expected 1 to {MOST_CHANNELS} channels, got {file.channels}: mix them down")
         if not LEAST_RATE <= file.samplerate <= MOST_RATE:
-            raise Rejected(f"expected a sample rate from {LEAST_RATE} to {MOST_RATE} Hz, got {file.samplerate}: resample it")
+            raise BadClip(f"expected a sample rate from {LEAST_RATE} to {MOST_RATE} Hz, got {file.samplerate}: resample it")
         if announced < 1:
-            raise Rejected("expected samples, got a file whose header says that it has none")
+            raise BadClip("expected samples, got a file whose header says that it has none")
         if longest < announced < UNKNOWN_FRAMES:
             got = f"{announced / file.samplerate:.3f}"
-            raise Rejected(f"expected at most {self._seconds:g} seconds, got {got}: send a shorter clip")
+            raise BadClip(f"expected at most {self._seconds:g} seconds, got {got}: send a shorter clip")
 
 
 def resampler(rate: int, wanted: int) -> Callable[[Floats], Floats]:
@@ -154,23 +152,23 @@ def resampler(rate: int, wanted: int) -> Callable[[Floats], Floats]:
 
 
 def _some(clip: Floats, samples: int, rate: int, wanted: int) -> Floats:
-    """The same, which so many samples at another rate became; Rejected where that is nothing."""
+    """The same, which so many samples at another rate became; BadClip where that is nothing."""
     if not len(clip):
-        raise Rejected(f"expected a longer clip: {samples} samples at {rate} Hz are none at {wanted} Hz")
+        raise BadClip(f"expected a longer clip: {samples} samples at {rate} Hz are none at {wanted} Hz")
     return clip
 
 
 def checked_samples(samples: Floats) -> Floats:
-    """The same; NaN, infinity and what is far too large to be sound are Rejected."""
+    """The same; NaN, infinity and what is far too large to be sound are BadClip."""
     low, high = np.min(samples), np.max(samples)
     if not (low >= -LOUDEST and high <= LOUDEST):  # NaN is neither
         why = f"expected samples from {-LOUDEST:,.0f} to {LOUDEST:,.0f} (sound is -1 to 1), got values from {low:g} to {high:g}"
-        raise Rejected(f"{why}: send finite numbers, divided by the largest")
+        raise BadClip(f"{why}: send finite numbers, divided by the largest")
     return samples
 
 
 def _whole(word: str, content: memoryview, seconds: float) -> list[bytes | memoryview]:
-    """The pieces of a file of that format that libsndfile is to decode. Raises Rejected for faults that libsndfile does not report."""
+    """The pieces of a file of that format that libsndfile is to decode. Raises BadClip for faults that libsndfile does not report."""
     if word == "MP3":
         return mp3_frames(content, seconds)
     if word == "OGG":

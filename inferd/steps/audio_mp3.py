@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inferd.steps.audio_container import Rejected, corrupt, cut_off, only_tags
+from inferd.steps.audio_container import BadClip, corrupt, cut_off, only_tags
 
 __all__ = ["DECODER_DELAY", "mp3_frames"]
 
@@ -61,7 +61,7 @@ SIDES = {
 def mp3_frames(content: memoryview, seconds: float) -> list[bytes | memoryview]:
     """The frames, without the tags around them. A file that does not count its frames gets a first piece that does.
 
-    Raises Rejected, also for more than `seconds` of them."""
+    Raises BadClip, also for more than `seconds` of them."""
     begin = _first_frame(content)
     first = bytes(content[begin : begin + 4])
     if len(first) < 4:
@@ -70,7 +70,7 @@ def mp3_frames(content: memoryview, seconds: float) -> list[bytes | memoryview]:
     if first[0] != 0xFF or first[1] & 0xE6 != 0xE2 or not rates or rate_index == 3:
         raise corrupt("MP3", f"expected its first frame at byte {begin}, got something else")
     if first[2] >> 4 == 0:
-        raise Rejected("expected an MP3 file whose frames say their bit rate, got one of free format: encode it at a standard bit rate")
+        raise BadClip("expected an MP3 file whose frames say their bit rate, got one of free format: encode it at a standard bit rate")
     starts = _starts(content, begin, first, seconds)
     end = starts.pop()
     if end > len(content):
@@ -83,7 +83,7 @@ def mp3_frames(content: memoryview, seconds: float) -> list[bytes | memoryview]:
 
 
 def _counted(frames: memoryview, count: int) -> list[bytes | memoryview]:
-    """The same, and a tag where they have none. Raises Rejected for one that counts others."""
+    """The same, and a tag where they have none. Raises BadClip for one that counts others."""
     head = bytes(frames[:4])
     mpeg1, channels = _is_mpeg1(head), 1 if head[3] >> 6 == 3 else 2
     at = 4 + SIDES[mpeg1, channels].nbytes
@@ -91,7 +91,7 @@ def _counted(frames: memoryview, count: int) -> list[bytes | memoryview]:
     if tag[:4] in TAGS and tag[7] & COUNTED:
         said = int.from_bytes(tag[8:], "big")
         if said != count - 1:
-            raise Rejected(f"expected {said} frames, as the MP3 file's header says, got {count - 1}: send all of it as it was written")
+            raise BadClip(f"expected {said} frames, as the MP3 file's header says, got {count - 1}: send all of it as it was written")
         return [frames]
     return [_tag(head, at, count), frames]
 
@@ -144,11 +144,11 @@ def _starts(content: memoryview, at: int, first: bytes, seconds: float) -> list[
             return starts
         at += _frame_bytes(frame)
         starts.append(at)
-    raise Rejected(f"expected at most {seconds:g} seconds, got more: send a shorter clip")
+    raise BadClip(f"expected at most {seconds:g} seconds, got more: send a shorter clip")
 
 
 def _check_frames(content: Bytes, starts: Numbers, sizes: Numbers, *, mpeg1: bool) -> None:
-    """Raises Rejected for a frame whose side information cannot be."""
+    """Raises BadClip for a frame whose side information cannot be."""
     alone = content[starts + 3] >> 6 == 3  # one channel
     checked = content[starts + 1] & 1 == 0  # two bytes of a checksum stand behind the head
     for channels, here in ((1, alone), (2, ~alone)):

@@ -10,7 +10,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from inferd.steps.audio_container import TAKEN, Rejected, corrupt, cut_off, only_tags
+from inferd.steps.audio_container import TAKEN, BadClip, corrupt, cut_off, only_tags
 
 __all__ = ["check_ogg"]
 
@@ -48,7 +48,7 @@ class Page(NamedTuple):
 
 
 def check_ogg(content: memoryview, seconds: float) -> None:
-    """Raises Rejected for what is no whole stream, and for more pages than `seconds` of sound can have."""
+    """Raises BadClip for what is no whole stream, and for more pages than `seconds` of sound can have."""
     page = _page(content, 0)
     headers = _headers(content, page)
     packets, unfinished = 1, False
@@ -63,7 +63,7 @@ def check_ogg(content: memoryview, seconds: float) -> None:
         if page.sizes:
             unfinished = page.sizes[-1] == 255
     else:
-        raise Rejected(f"expected an OGG file of at most {most} pages, got more: send a shorter clip")
+        raise BadClip(f"expected an OGG file of at most {most} pages, got more: send a shorter clip")
     if packets < headers:
         raise corrupt("OGG", f"expected {headers} headers, got {packets}")
     rest = content[page.end :]
@@ -107,7 +107,7 @@ def _headers(content: memoryview, page: Page) -> int:
             if magic == VORBIS:
                 _check_vorbis(packet[len(VORBIS) :])
             return headers
-    raise Rejected(f"{TAKEN}, got an OGG file that begins with neither Vorbis nor Opus: convert it")
+    raise BadClip(f"{TAKEN}, got an OGG file that begins with neither Vorbis nor Opus: convert it")
 
 
 def _check_vorbis(header: bytes) -> None:
@@ -130,5 +130,5 @@ def _check_next(page: Page, following: Page, unfinished: bool) -> None:
         raise corrupt("OGG", f"the page at byte {page.end} does not go on where the one before it ends")
 
 
-def _several(at: int) -> Rejected:
-    return Rejected(f"expected an OGG file of one stream, got another at byte {at}: send each as a file of its own")
+def _several(at: int) -> BadClip:
+    return BadClip(f"expected an OGG file of one stream, got another at byte {at}: send each as a file of its own")

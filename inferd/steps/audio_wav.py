@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from inferd.steps.audio_container import Rejected, cut_off
+from inferd.steps.audio_container import BadClip, cut_off
 
 __all__ = ["Floats", "PlainWav", "plain_wav"]
 
@@ -70,7 +70,7 @@ class PlainWav:
 
 
 def plain_wav(content: memoryview) -> PlainWav | None:
-    """The file, or None where a library has to decode it. Rejected where not all of it is there."""
+    """The file, or None where a library has to decode it. BadClip where not all of it is there."""
     layout, samples = _chunks(content)
     if len(layout) < 16:
         return None
@@ -106,4 +106,4 @@ def _chunks(content: memoryview) -> Chunks:
         if word == b"fmt ":
             layout = bytes(content[at + 8 : at + 8 + min(size, 40)])
         at += 8 + size + size % 2
-    raise Rejected(f"expected a WAV file whose samples begin within {MOST_CHUNKS} chunks, got more")
+    raise BadClip(f"expected a WAV file whose samples begin within {MOST_CHUNKS} chunks, got more")

@@ -5,7 +5,7 @@
     settle    any value that a format gives -> one that convert takes: of the column's type, in range; None where one is missing
     convert   a settled value -> features: one number or text, or several numbers (parts of a date)
 
-A value that cannot be used is Rejected, with the reason. Never in here: formats, rows, arrays.
+A value that cannot be used is BadValue, with the reason. Never in here: formats, rows, arrays.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inferd.protocol import options
 if TYPE_CHECKING:
     from inferd.protocol.options import Column as Written
 
-__all__ = ["FIXED", "MISSING_WORDS", "Column", "Features", "Rejected", "column_of", "meant_by", "twin_of"]
+__all__ = ["FIXED", "MISSING_WORDS", "BadValue", "Column", "Features", "column_of", "meant_by", "twin_of"]
 
 Features = tuple[Any, ...]  # numbers, or one text
 
@@ -59,7 +59,7 @@ _WANTED = {
 }
 
 
-class Rejected(Exception):
+class BadValue(Exception):
     """Why a value cannot be used."""
 
 
@@ -101,10 +101,10 @@ class Column:
         self._smallest = -self._largest
 
     def aim(self, target: str, missing: str | None, allowed: Iterable[str]) -> None:
-        """Sets the graph's datatype for the column, and `missing` and `allowed` of the configuration. Raises Rejected."""
+        """Sets the graph's datatype for the column, and `missing` and `allowed` of the configuration. Raises BadValue."""
         if self.kind not in FIXED.get(target, ()):
             takers = ", ".join(word for word, kinds in FIXED.items() if self.kind in kinds)
-            raise Rejected(f"it gives {_A_KIND[self.kind]}, which go into {takers}, and the graph's input is {target}")
+            raise BadValue(f"it gives {_A_KIND[self.kind]}, which go into {takers}, and the graph's input is {target}")
         self.target = target
         permitted = [self._permitted(number, text) for number, text in enumerate(allowed)]
         if permitted:
@@ -117,13 +117,13 @@ class Column:
     def _permitted(self, number: int, text: str) -> Any:
         try:
             return self._settled(text)
-        except Rejected as error:
-            raise Rejected(f"allowed[{number}] is {_shown(text)}, which is itself rejected: {error}") from None
+        except BadValue as error:
+            raise BadValue(f"allowed[{number}] is {_shown(text)}, which is itself rejected: {error}") from None
 
     def _settled(self, text: str) -> Any:
         value = text if self.is_text else self.read(text)
         if value is None or value != value:  # NaN
-            raise Rejected(f"expected {self.wanted}, and it is no value")
+            raise BadValue(f"expected {self.wanted}, and it is no value")
         return self.settle(value)
 
     def _standing_in(self, text: str) -> Features:
@@ -131,17 +131,17 @@ class Column:
             return (math.nan,) * len(self.names)
         try:
             return self._fit(self._encode(self._settled(text)))
-        except Rejected as error:
-            raise Rejected(f"missing is {_shown(text)}, which is itself rejected: {error}") from None
+        except BadValue as error:
+            raise BadValue(f"missing is {_shown(text)}, which is itself rejected: {error}") from None
 
     def parse(self, field: str) -> Any:
-        """The value of a field of CSV; None where it is empty or one of `missing_words`. Raises Rejected."""
+        """The value of a field of CSV; None where it is empty or one of `missing_words`. Raises BadValue."""
         if field in self.missing_words:
             return None
         return field or None if self.is_text else self.read(field)
 
     def read(self, text: str) -> Any:
-        """The value that a text stands for; None for an empty one. Raises Rejected."""
+        """The value that a text stands for; None for an empty one. Raises BadValue."""
         if not text:
             return None
         if self.is_text:
@@ -151,21 +151,21 @@ class Column:
         truth = self.datatype == "BOOL"
         value = _BOOLEANS.get(text.strip().lower()) if truth else _number(text, whole=self.datatype == "INT64")
         if value is None:
-            raise Rejected(f"expected {self.wanted}, got {_shown(text)}")
+            raise BadValue(f"expected {self.wanted}, got {_shown(text)}")
         return value
 
     def settle(self, value: Any) -> Any:
-        """See the module. `value`: None or NaN where there is none. Raises Rejected."""
+        """See the module. `value`: None or NaN where there is none. Raises BadValue."""
         if type(value) is float and self._smallest < value < self._largest:
             return value
         if value is None or value != value:  # NaN
             if self.fills:
                 return None
-            raise Rejected(f"there is no value, and nothing stands in for one: send {self.wanted}")
+            raise BadValue(f"there is no value, and nothing stands in for one: send {self.wanted}")
         if not self._is_one(value):
             rounded = self.datatype == "INT64" and type(value) is float and value.is_integer()
             cure = ", which may have been rounded: send all of its digits, without a point or an exponent" if rounded else ""
-            raise Rejected(f"expected {self.wanted}, got {_shown(value)}{cure}")
+            raise BadValue(f"expected {self.wanted}, got {_shown(value)}{cure}")
         if self.dated or self.datatype == "BYTES":
             return value
         if self.datatype == "BOOL":
@@ -189,30 +189,30 @@ class Column:
         bits = _INTEGERS.get(self.target, 63)
         number = int(value)
         if not -(1 << bits) <= number < 1 << bits:
-            raise Rejected(f"expected {self.wanted} of {bits + 1} bits, got {_shown(value)}")
+            raise BadValue(f"expected {self.wanted} of {bits + 1} bits, got {_shown(value)}")
         return number
 
     def _in_range(self, value: float) -> float:
         try:
             number = float(value)
         except OverflowError:
-            raise Rejected("expected a number that FP64 can hold, up to 1.8e308, got a whole number of more than 308 digits") from None
+            raise BadValue("expected a number that FP64 can hold, up to 1.8e308, got a whole number of more than 308 digits") from None
         if not math.isfinite(number):
             if not self._allow_infinity:
-                raise Rejected(f"expected a finite number, got {number!r}")
+                raise BadValue(f"expected a finite number, got {number!r}")
         elif self.target == "FP32" and abs(number) >= _BEYOND_FP32:
-            raise Rejected(f"expected a number that FP32 can hold, up to 3.4e38, got {number!r}")
+            raise BadValue(f"expected a number that FP32 can hold, up to 3.4e38, got {number!r}")
         return number
 
     def convert(self, value: Any) -> Features:
-        """See the module. Raises Rejected."""
+        """See the module. Raises BadValue."""
         if value is None:
             return self._stand_in
         if self._allowed is not None:
             known = self._allowed.get(self._compared(value))
             if known is None:
                 listed = _listed(frozenset(self._allowed.values()))
-                raise Rejected(f"{_shown(value)} is none of the {len(self._allowed)} values that the model knows: {listed}")
+                raise BadValue(f"{_shown(value)} is none of the {len(self._allowed)} values that the model knows: {listed}")
             value = known
         return self._fit(self._encode(value))
 
@@ -221,7 +221,7 @@ class Column:
         small number or a text; number 0 gives zero or an empty text."""
         allowed = tuple((self._allowed or {}).values())
         for place in range(len(allowed)):
-            with suppress(Rejected):  # by a vocabulary, say, that does not know it
+            with suppress(BadValue):  # by a vocabulary, say, that does not know it
                 return self.convert(allowed[(number + place) % len(allowed)])
         return (str(number) if number else "",) if self.kind == "text" else (number % 2,) * len(self.names)
 
@@ -241,7 +241,7 @@ class Column:
             bits = _INTEGERS[self.target]
             features = tuple(math.floor(feature) for feature in features)
             if any(not -(1 << bits) <= feature < 1 << bits for feature in features):
-                raise Rejected(f"its seconds since 1970 do not fit {self.target}: send an earlier date")
+                raise BadValue(f"its seconds since 1970 do not fit {self.target}: send an earlier date")
         return features
 
 
@@ -250,11 +250,11 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def column_of(written: Written) -> Column:
-    """The column of an entry of the configuration, not aimed yet. Raises Rejected."""
+    """The column of an entry of the configuration, not aimed yet. Raises BadValue."""
     column = _column_of(written)
     column.allow_absent = written.allow_absent
     if written.allow_absent and not written.HasField("missing"):
-        raise Rejected("allow_absent is true, and nothing stands in for its value then: add `missing`, or remove allow_absent")
+        raise BadValue("allow_absent is true, and nothing stands in for its value then: add `missing`, or remove allow_absent")
     if written.HasField("missing"):  # which value a word is then is said by listing it alone
         values = (*written.allowed, *written.vocabulary.values)
         column.missing_words = MISSING_WORDS if MISSING_WORDS.isdisjoint(values) else MISSING_WORDS.difference(values)
@@ -265,18 +265,18 @@ def _column_of(written: Written) -> Column:
     encoding = written.WhichOneof("encoding")
     datatype = written.datatype or ("BYTES" if encoding else "FP32")
     if datatype not in ("FP32", "FP64", "INT64", "BOOL", "BYTES"):
-        raise Rejected(f"datatype is {datatype!r}; it must be FP32, FP64, INT64, BOOL or BYTES")
+        raise BadValue(f"datatype is {datatype!r}; it must be FP32, FP64, INT64, BOOL or BYTES")
     if encoding in ("vocabulary", "hash") and datatype != "BYTES":
-        raise Rejected(f"{encoding} takes text, and datatype is {datatype}: leave it out, or set it to BYTES")
+        raise BadValue(f"{encoding} takes text, and datatype is {datatype}: leave it out, or set it to BYTES")
     if written.allow_infinity and datatype not in ("FP32", "FP64"):
-        raise Rejected(f"allow_infinity is for FP32 and FP64, and datatype is {datatype}: remove it")
+        raise BadValue(f"allow_infinity is for FP32 and FP64, and datatype is {datatype}: remove it")
     if encoding == "vocabulary":
         return Column(written.name, datatype, "int", [written.name], _vocabulary(written.vocabulary))
     if encoding == "hash":
         return Column(written.name, datatype, "int", [written.name], _hash(written.hash.buckets))
     if encoding == "date_time":
         if datatype not in ("BYTES", "INT64", "FP64"):
-            raise Rejected(f"date_time takes BYTES, INT64 or FP64, and datatype is {datatype}, which does not hold a date")
+            raise BadValue(f"date_time takes BYTES, INT64 or FP64, and datatype is {datatype}, which does not hold a date")
         names, encode = _date_time(written.name, written.date_time.parts)
         return Column(written.name, datatype, "int", names, encode, dated=True)
     kind = {"INT64": "int", "BOOL": "bool", "BYTES": "text"}.get(datatype, "float")
@@ -286,18 +286,18 @@ def _column_of(written: Written) -> Column:
 def _vocabulary(written: options.Vocabulary) -> Callable[[str], Features]:
     places = {text: (place,) for place, text in enumerate(written.values)}
     if not places:
-        raise Rejected("vocabulary has no values: list them")
+        raise BadValue("vocabulary has no values: list them")
     if len(places) < len(written.values):
         twice = next(text for text in written.values if list(written.values).count(text) > 1)
-        raise Rejected(f"vocabulary holds {_shown(twice)} twice")
+        raise BadValue(f"vocabulary holds {_shown(twice)} twice")
     unseen = (written.unseen,) if written.HasField("unseen") else None
     if not -(1 << 31) <= written.unseen < 1 << 31:
-        raise Rejected(f"unseen is {written.unseen}; it must be a number of 32 bits")
+        raise BadValue(f"unseen is {written.unseen}; it must be a number of 32 bits")
 
     def encode(text: str) -> Features:
         found = places.get(text, unseen)
         if found is None:
-            raise Rejected(f"{_shown(text)} is none of the {len(places)} values that the model knows: {_listed(places)}")
+            raise BadValue(f"{_shown(text)} is none of the {len(places)} values that the model knows: {_listed(places)}")
         return found
 
     return encode
@@ -305,7 +305,7 @@ def _vocabulary(written: options.Vocabulary) -> Callable[[str], Features]:
 
 def _hash(buckets: int) -> Callable[[str], Features]:
     if not 1 <= buckets < 1 << 31:
-        raise Rejected(f"hash has {buckets} buckets; it must have 1 to {(1 << 31) - 1}")
+        raise BadValue(f"hash has {buckets} buckets; it must have 1 to {(1 << 31) - 1}")
     # scikit-learn's FeatureHasher: the absolute value, whose one case that 32 bits lack it counts back from the largest number.
     lowest = ((1 << 31) - 1 - (buckets - 1)) % buckets
 
@@ -318,7 +318,7 @@ def _hash(buckets: int) -> Callable[[str], Features]:
 
 def _date_time(name: str, parts: Sequence[options.DateTime.Part.ValueType]) -> tuple[list[str], Callable[[Any], Features]]:
     if not parts:
-        raise Rejected("date_time has no parts: list them, such as HOUR and WEEKDAY")
+        raise BadValue("date_time has no parts: list them, such as HOUR and WEEKDAY")
     words = [options.DateTime.Part.Name(part) for part in parts]
     found = [_PARTS[word] for word in words]
 
@@ -353,7 +353,7 @@ def _moment(value: str | float | date) -> datetime:
             when = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
         return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Rejected(f"expected {_WANTED['date']} of the years 1 to 9999, got {_shown(value)}") from None
+        raise BadValue(f"expected {_WANTED['date']} of the years 1 to 9999, got {_shown(value)}") from None
 
 
 def twin_of(name: str, found: Iterable[str]) -> str:
@@ -377,7 +377,7 @@ def meant_by(name: str, found: Iterable[str]) -> str:
 
 
 def _number(text: str, *, whole: bool) -> float | None:
-    """A decimal number as JSON and spreadsheets write it, or None. Python reads more: 1_000, and digits of other scripts. Raises Rejected
+    """A decimal number as JSON and spreadsheets write it, or None. Python reads more: 1_000, and digits of other scripts. Raises BadValue
     for one that FP64 cannot hold, which Python reads as infinity."""
     if not text.isascii() or "_" in text:
         return None
@@ -391,7 +391,7 @@ def _number(text: str, *, whole: bool) -> float | None:
     except ValueError:
         return None
     if math.isinf(number) and any(map(str.isdigit, text)):
-        raise Rejected(f"expected a number that FP64 can hold, up to 1.8e308, got {_shown(text)}")
+        raise BadValue(f"expected a number that FP64 can hold, up to 1.8e308, got {_shown(text)}")
     return number
 
 

@@ -59,7 +59,7 @@ class Shape(Protocol):
     """One step."""
 
     @property
-    def fixed(self) -> Size | None:
+    def size(self) -> Size | None:
         """The size of its result, where that is the same for every picture."""
 
     def see(self, view: View) -> View:
@@ -80,10 +80,6 @@ class Resize:
     size: Size | None = None
     shortest: int = 0
     longest: int = 0
-
-    @property
-    def fixed(self) -> Size | None:
-        return self.size
 
     def see(self, view: View) -> View:
         height, width = view.size
@@ -116,10 +112,6 @@ class Letterbox:
     fill: int
     resampling: Resampling = field(default_factory=Resampling)
 
-    @property
-    def fixed(self) -> Size:
-        return self.size
-
     def see(self, view: View) -> View:
         (height, width), (frame_height, frame_width) = view.size, self.size
         scale = min(frame_height / height, frame_width / width)
@@ -136,10 +128,6 @@ class CenterCrop:
 
     size: Size
     rounded_down: bool = False
-
-    @property
-    def fixed(self) -> Size:
-        return self.size
 
     def see(self, view: View) -> View:
         (height, width), (wanted_height, wanted_width) = view.size, self.size
@@ -169,10 +157,6 @@ class Pad:
 
     size: Size
     fill: int
-
-    @property
-    def fixed(self) -> Size:
-        return self.size
 
     def see(self, view: View) -> View:
         (height, width), (wanted_height, wanted_width) = view.size, self.size

@@ -22,7 +22,7 @@ from inferd.protocol import options
 from inferd.steps.geometry import CenterCrop, Letterbox, Pad, Pass, Resampling, Resize, Shape, Sides, Size, Unfit, View, fold
 from inferd.steps.numbers import CASTS, cast
 from inferd.steps.picture import MAX_PIXELS, Decoder, Picture
-from inferd.steps.pipeline import Array, Content, PadAxis, Place, RowPipeline, TensorType, Value, wrong_row
+from inferd.steps.pipeline import Array, Content, EntryPlace, PadAxis, RowPipeline, TensorType, Value, wrong_row
 from inferd.steps.scratch import scratch
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ FILTERS = ("BILINEAR", "BICUBIC")  # methods that weigh pixels, with and without
 MAX_SIDE = 65535  # pixels of one side of a picture, and of whatever is made of it: the kernel's limit, and JPEG's own
 
 
-def compile_image(entry: Preprocess, place: Place) -> ImagePipeline:
+def compile_image(entry: Preprocess, place: EntryPlace) -> ImagePipeline:
     """The pipeline of a list that begins with decode_image, or with any step of pixels. Raises ConfigError naming the step."""
     name, kind = place.only_free(entry.input)
     flat = len(kind.shape) == 2
@@ -81,7 +81,7 @@ class Recipe:
 class _Reading:
     """Reads a list of steps, one after another."""
 
-    place: Place
+    place: EntryPlace
     channels: int
     number: int = 0  # of the step that is read, and its name
     name: str = ""
@@ -207,7 +207,7 @@ class _Reading:
         if not self.shapes and self.scaled:
             self._check_scaled(shape)
         try:
-            self.known = shape.see(View.of(self.known)).size if self.known else shape.fixed
+            self.known = shape.see(View.of(self.known)).size if self.known else shape.size
             self.sides = shape.bound(self.sides or Sides((1, math.isqrt(self.max_pixels)), (1, min(MAX_SIDE, self.max_pixels))))
         except Unfit as why:
             raise self.wrong(str(why)) from None
@@ -286,7 +286,7 @@ class _Reading:
             size: Size | None = None
             for each in passes:
                 for shape in each.steps:
-                    size = shape.see(View.of(size)).size if size else shape.fixed
+                    size = shape.see(View.of(size)).size if size else shape.size
                 known.append(size)
         else:  # clients send pixels of the graph's own size
             known = [_graph_size(kind, self.channels_first) if self.decoder is None else None]

@@ -15,7 +15,7 @@ __all__ = ["MAX_LABELS_BYTES", "read_labels"]
 MAX_LABELS_BYTES = 4 << 20
 SHOWN_CHARACTERS = 100
 
-Wrong = Callable[[str], ConfigError]  # Place.wrong of the step
+Wrong = Callable[[str], ConfigError]  # EntryPlace.wrong of the step
 
 
 def read_labels(path: Path, wrong: Wrong) -> Array:

@@ -19,7 +19,7 @@ from inferd.protocol import options
 from inferd.steps.detections import compile_detections
 from inferd.steps.labels import shown_ends
 from inferd.steps.numbers import CASTS, cast
-from inferd.steps.pipeline import Array, Place, TensorType
+from inferd.steps.pipeline import Array, EntryPlace, TensorType
 from inferd.steps.stage import At, Inner, Last, Run
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class OutputSteps:
         return [array] if self._last is None else self._last(array)
 
 
-def compile_output(entry: Postprocess, place: Place) -> OutputSteps:
+def compile_output(entry: Postprocess, place: EntryPlace) -> OutputSteps:
     """One entry of `postprocess` -> its pipeline. Raises ConfigError naming the step, what it was given and the cure."""
     output, kind = place.only_free(entry.output)
     _check_classes(entry, kind, place)
@@ -76,7 +76,7 @@ def compile_output(entry: Postprocess, place: Place) -> OutputSteps:
     return OutputSteps([(name, kind)], inner, None) if last is None else OutputSteps(last.outputs, inner, last.run)
 
 
-def _check_classes(entry: Postprocess, kind: TensorType, place: Place) -> None:
+def _check_classes(entry: Postprocess, kind: TensorType, place: EntryPlace) -> None:
     count = len(entry.classes)
     if count and (not kind.shape or kind.shape[-1] not in (-1, count)):
         raise ConfigError(f"{place.where}: classes names {count}, and the output is {kind}: name as many as its last axis has, or none")

@@ -20,19 +20,8 @@ from inferd.errors import ConfigError, InvalidArgument, RequestError
 from inferd.steps.model_file import model_file
 
 __all__ = [
-    "Array",
-    "Check",
-    "Content",
-    "InputPipeline",
-    "OutputPipeline",
-    "PadAxis",
-    "Place",
-    "RowPipeline",
-    "TensorType",
-    "Value",
-    "detached",
-    "within",
-    "wrong_row",
+    *("Array", "Check", "Content", "InputPipeline", "OutputPipeline", "PadAxis", "EntryPlace"),
+    *("RowPipeline", "TensorType", "Value", "detached", "within", "wrong_row"),
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -75,7 +64,7 @@ class PadAxis(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
+class EntryPlace:
     """Where a list of steps stands. `where` begins its errors: "config.toml of model 'cats': preprocess 'image'"."""
 
     where: str
@@ -165,13 +154,13 @@ class RowPipeline:
         return {}
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
-        answers: list[list[Array] | RequestError] = []
+        results: list[list[Array] | RequestError] = []
         for place, values in enumerate(requests):
             try:
-                answers.append(self.prepare_one(values, partial(check, place)))
+                results.append(self.prepare_one(values, partial(check, place)))
             except RequestError as error:
-                answers.append(detached(error))
-        return answers
+                results.append(detached(error))
+        return results
 
     def prepare_one(self, values: Sequence[Value], check: Callable[[], None]) -> list[Array]:
         """One request's values -> its arrays. Calls check() before each row. Raises RequestError."""

@@ -15,12 +15,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.errors import Cancelled, ConfigError, DeadlineExceeded, Internal, RequestError
-from inferd.steps.pipeline import Array, Content, InputPipeline, OutputPipeline, PadAxis, Place, TensorType, Value, detached
+from inferd.steps.pipeline import Array, Content, EntryPlace, InputPipeline, OutputPipeline, PadAxis, TensorType, Value, detached
 from inferd.steps.tensors import STEPS, compile_tensor
 
 if TYPE_CHECKING:
@@ -35,12 +36,7 @@ log = logging.getLogger("inferd.steps")
 Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape as Signature has it
 
 # The first step of a list says of which kind it is; every other step is one of images, or of plain tensors.
-_KINDS = {
-    "decode_audio": "audio",
-    "samples": "audio",
-    "tokenize": "text",
-    "columns": "table",
-}
+_KINDS = {"decode_audio": "audio", "samples": "audio", "tokenize": "text", "columns": "table"}
 
 
 class Pipelines(NamedTuple):
@@ -200,7 +196,7 @@ def compile_steps(
     config: ModelConfig, graph: Signature, folders: Sequence[Path], where: str, repository: Path | None = None
 ) -> Pipelines | None:
     """The pipelines of a completed configuration; None where it has no steps. `graph`: the contract without them. folders, repository:
-    see Place.
+    see EntryPlace.
 
     Raises ConfigError naming the entry and the step.
     """
@@ -210,8 +206,8 @@ def compile_steps(
     batched = graph.max_batch_size > 0
     inputs = {name: _row(word, shape, batched) for name, word, shape in graph.input_specs}
     outputs = {name: _row(word, shape, batched) for name, word, shape in graph.output_specs}
-    given = _input_pipelines(own.preprocess, Place(where, inputs, tuple(folders), repository=repository))
-    gained = _output_pipelines(own.postprocess, Place(where, outputs, tuple(folders), inputs, repository=repository))
+    given = _input_pipelines(own.preprocess, EntryPlace(where, inputs, tuple(folders), repository=repository))
+    gained = _output_pipelines(own.postprocess, EntryPlace(where, outputs, tuple(folders), inputs, repository=repository))
     if not given and not gained:
         return None
     sent = [name for pipeline in given for name, _ in pipeline.inputs]
@@ -235,7 +231,7 @@ def _row(word: str, shape: tuple[int, ...], batched: bool) -> TensorType:
     return TensorType(word, shape[1:] if batched or shape[:1] == (1,) else shape)
 
 
-def _input_pipelines(entries: Iterable[Preprocess], place: Place) -> list[InputPipeline]:
+def _input_pipelines(entries: Iterable[Preprocess], place: EntryPlace) -> list[InputPipeline]:
     pipelines: list[InputPipeline] = []
     taken: dict[str, str] = {}
     for index, entry in enumerate(entries):
@@ -251,37 +247,24 @@ def _input_pipelines(entries: Iterable[Preprocess], place: Place) -> list[InputP
     return pipelines
 
 
-def _beside(place: Place, taken: Mapping[str, str], entry: str) -> Place:
+def _beside(place: EntryPlace, taken: Mapping[str, str], entry: str) -> EntryPlace:
     """Where an entry stands, behind those that have taken tensors."""
     free = {name: kind for name, kind in place.free.items() if name not in taken}
     return replace(place, where=f"{place.where}: {entry}", free=free, taken=dict(taken))
 
 
-def _compiler(entry: Preprocess, place: Place) -> Callable[[Preprocess, Place], InputPipeline]:
+def _compiler(entry: Preprocess, place: EntryPlace) -> Callable[[Preprocess, EntryPlace], InputPipeline]:
     """The function that compiles that list. It is imported when it is needed: each kind has libraries of its own."""
     kind = _KINDS.get(entry.steps[0].WhichOneof("step") or "", "")
     if kind and entry.datatype:
         raise ConfigError(f"{place.where}: datatype is {entry.datatype!r}, and only lists of {', '.join(STEPS)} have one: remove it")
-    if kind == "audio":
-        from inferd.steps.audio import compile_audio
-
-        return compile_audio
-    if kind == "text":
-        from inferd.steps.text import compile_text
-
-        return compile_text
-    if kind == "table":
-        from inferd.steps.table import compile_table
-
-        return compile_table
-    if entry.datatype or _takes_no_pixels(entry, place):
+    if not kind and (entry.datatype or _takes_no_pixels(entry, place)):
         return compile_tensor
-    from inferd.steps.image import compile_image
+    module = import_module(f"inferd.steps.{kind or 'image'}")
+    return cast("Callable[[Preprocess, EntryPlace], InputPipeline]", getattr(module, f"compile_{kind or 'image'}"))
 
-    return compile_image
 
-
-def _takes_no_pixels(entry: Preprocess, place: Place) -> bool:
+def _takes_no_pixels(entry: Preprocess, place: EntryPlace) -> bool:
     """Whether the steps are those that take any numbers, and the graph takes no picture."""
     if any(step.WhichOneof("step") not in STEPS for step in entry.steps):
         return False
@@ -289,7 +272,7 @@ def _takes_no_pixels(entry: Preprocess, place: Place) -> bool:
     return len(wanted.shape) not in (2, 3)
 
 
-def _output_pipelines(entries: Iterable[Postprocess], place: Place) -> dict[str, OutputPipeline]:
+def _output_pipelines(entries: Iterable[Postprocess], place: EntryPlace) -> dict[str, OutputPipeline]:
     """The pipelines of outputs that change. An entry that only names classes needs none, and costs nothing."""
     pipelines: dict[str, OutputPipeline] = {}
     taken: dict[str, str] = {}

@@ -22,7 +22,7 @@ from inferd._core.codec.records import count_pairs
 from inferd.arrow_messages import is_compressed
 from inferd.errors import InvalidArgument
 from inferd.protocol import options
-from inferd.steps.columns import Column, Rejected, meant_by, twin_of
+from inferd.steps.columns import BadValue, Column, meant_by, twin_of
 from inferd.steps.csv_lines import read_csv
 from inferd.steps.pipeline import Value, wrong_row
 
@@ -78,14 +78,14 @@ class Reader:
     def settled(self, row: int, column: Column, value: Any) -> Any:
         try:
             return column.settle(value)
-        except Rejected as error:
+        except BadValue as error:
             raise self.wrong(row, column, str(error)) from None
 
     def parsed(self, row: int, column: Column, text: str, parse: Callable[[str], Any]) -> Any:
         """The same of a text. `parse`: Column's way of reading it."""
         try:
             return column.settle(parse(text))
-        except Rejected as error:
+        except BadValue as error:
             raise self.wrong(row, column, str(error)) from None
 
     def reject_twins(self, row: int, found: Collection[str]) -> None:
@@ -308,12 +308,12 @@ class ArrowReader(Reader):
     def _value(self, row: int, column: Column, found: Any) -> Any:
         try:
             value = None if found is None else self._plain(found[0])
-        except Rejected as error:
+        except BadValue as error:
             raise self.wrong(row, column, str(error)) from None
         return self.settled(row, column, value)
 
     def _plain(self, scalar: Any) -> Any:
-        """A value as JSON or Python has it. Raises Rejected.
+        """A value as JSON or Python has it. Raises BadValue.
 
         Times are counted from 1970 here. Python's own conversion ends at the year 9999, and needs to know the time zone, which does not
         change a point in time."""
@@ -333,18 +333,18 @@ class ArrowReader(Reader):
             try:
                 return value.decode()
             except UnicodeDecodeError as error:
-                raise Rejected(_not_utf8("text", error)) from None
+                raise BadValue(_not_utf8("text", error)) from None
         return value
 
 
 def _since_1970(count: int, unit: str) -> datetime:
-    """In UTC. unit: days, or one of Arrow's: s, ms, us, ns. Raises Rejected."""
+    """In UTC. unit: days, or one of Arrow's: s, ms, us, ns. Raises BadValue."""
     try:
         if unit == "days":
             return _EPOCH + timedelta(days=count)
         return _EPOCH + timedelta(microseconds=count // 1000 if unit == "ns" else count * _MICROSECONDS[unit])
     except OverflowError:
-        raise Rejected(f"expected a date and time of the years 1 to 9999, got {count} {unit} since 1970") from None
+        raise BadValue(f"expected a date and time of the years 1 to 9999, got {count} {unit} since 1970") from None
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from inferd.errors import ConfigError
 from inferd.steps.labels import read_labels
-from inferd.steps.pipeline import Array, Place, TensorType
+from inferd.steps.pipeline import Array, EntryPlace, TensorType
 
 __all__ = ["At", "Inner", "Last", "Run"]
 
@@ -21,7 +21,7 @@ Run = Callable[[Array, Mapping[str, Array]], Array]
 class At(NamedTuple):
     """One step of a list, and what comes to it."""
 
-    place: Place
+    place: EntryPlace
     number: int  # of the step, from 0
     word: str  # the step's name
     name: str  # of the output that clients see

@@ -17,8 +17,8 @@ import numpy as np
 
 from inferd.errors import ConfigError, RequestError
 from inferd.protocol import options
-from inferd.steps.columns import Column, Rejected, column_of
-from inferd.steps.pipeline import Array, Check, Content, PadAxis, Place, TensorType, Value, detached
+from inferd.steps.columns import BadValue, Column, column_of
+from inferd.steps.pipeline import Array, Check, Content, EntryPlace, PadAxis, TensorType, Value, detached
 from inferd.steps.records import READERS, Reader, Row, listed
 
 if TYPE_CHECKING:
@@ -119,22 +119,22 @@ class TablePipeline:
         return made
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
-        answers: list[list[Array] | RequestError] = [[] for _ in requests]
+        results: list[list[Array] | RequestError] = [[] for _ in requests]
         read: list[Records] = []
         for request, values in enumerate(requests):
             try:
                 rows = self._reader.rows(values, partial(check, request))
                 read.append(Records(request, rows, self._features(rows)))
             except RequestError as error:
-                answers[request] = detached(error)
+                results[request] = detached(error)
         try:
-            self._answer(read, answers)
+            self._write(read, results)
         except (struct.error, OverflowError):  # of JSON's short way: one holds a number that the graph's datatype does not
             for records in read:
-                self._answer_alone(records, answers)
-        return answers
+                self._write_alone(records, results)
+        return results
 
-    def _answer(self, read: Sequence[Records], answers: list[list[Array] | RequestError]) -> None:
+    def _write(self, read: Sequence[Records], results: list[list[Array] | RequestError]) -> None:
         rows = [row for records in read for row in records.features]
         if not rows:
             return
@@ -146,17 +146,17 @@ class TablePipeline:
             for group, block in blocks:
                 for place, array in zip(group.places, group.arrays(block, first, end), strict=True):
                     arrays[place] = array
-            answers[records.request] = arrays
+            results[records.request] = arrays
 
-    def _answer_alone(self, records: Records, answers: list[list[Array] | RequestError]) -> None:
+    def _write_alone(self, records: Records, results: list[list[Array] | RequestError]) -> None:
         try:
             for row, values in enumerate(records.values):
                 for column, value in zip(self._columns, values, strict=True):
                     self._reader.settled(row, column, value)
         except RequestError as error:
-            answers[records.request] = detached(error)
+            results[records.request] = detached(error)
         else:
-            self._answer([records], answers)
+            self._write([records], results)
 
     def _features(self, rows: Sequence[Row]) -> Sequence[Row]:
         """The features that the columns' encodings make of settled rows."""
@@ -171,12 +171,12 @@ class TablePipeline:
                 for place, convert in converted:
                     values[place : place + 1] = convert(values[place])
                 features.append(values)
-        except Rejected as error:
+        except BadValue as error:
             raise self._reader.wrong(len(features), self._columns[place], str(error)) from None
         return features
 
 
-def compile_table(entry: Preprocess, place: Place) -> TablePipeline:
+def compile_table(entry: Preprocess, place: EntryPlace) -> TablePipeline:
     """The pipeline of an entry whose step is `columns`. Raises ConfigError."""
 
     def wrong(why: str) -> ConfigError:
@@ -194,7 +194,7 @@ def compile_table(entry: Preprocess, place: Place) -> TablePipeline:
         try:
             missing = written.missing if written.HasField("missing") else None
             column.aim(datatypes.pop(), missing, written.allowed)
-        except Rejected as error:
+        except BadValue as error:
             raise wrong(f"column {column.name!r}: {error}") from None
     outputs, groups = _groups(columns, goes, place, wrong)
     return TablePipeline(_wire(entry, step, columns, wrong), outputs, columns, groups, _reader(entry, step, columns, wrong))
@@ -214,12 +214,12 @@ def _columns(step: options.Columns, wrong: Callable[[str], ConfigError]) -> list
             raise wrong(f"column {written.name!r}: allow_absent is for JSON and ARROW; what comes as {form} has all columns: remove it")
         try:
             columns.append(column_of(written))
-        except Rejected as error:
+        except BadValue as error:
             raise wrong(f"column {written.name!r}: {error}") from None
     return columns
 
 
-def _targets(entry: Preprocess, columns: Sequence[Column], place: Place, wrong: Callable[[str], ConfigError]) -> dict[str, str]:
+def _targets(entry: Preprocess, columns: Sequence[Column], place: EntryPlace, wrong: Callable[[str], ConfigError]) -> dict[str, str]:
     """For each feature the graph's input that it goes into: its column's, its own (a part of a date), or one for all."""
     goes: dict[str, str] = {}
     for column in columns if not entry.input else ():
@@ -238,7 +238,7 @@ def _targets(entry: Preprocess, columns: Sequence[Column], place: Place, wrong: 
 
 
 def _groups(
-    columns: Sequence[Column], goes: dict[str, str], place: Place, wrong: Callable[[str], ConfigError]
+    columns: Sequence[Column], goes: dict[str, str], place: EntryPlace, wrong: Callable[[str], ConfigError]
 ) -> tuple[list[tuple[str, TensorType]], list[Group]]:
     """The graph's inputs that are fed, and which features are written into them."""
     names = [name for column in columns for name in column.names]

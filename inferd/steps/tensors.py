@@ -9,7 +9,7 @@ import numpy as np
 
 from inferd.errors import ConfigError
 from inferd.steps import numbers
-from inferd.steps.pipeline import Array, PadAxis, Place, RowPipeline, TensorType, Value
+from inferd.steps.pipeline import Array, EntryPlace, PadAxis, RowPipeline, TensorType, Value
 
 if TYPE_CHECKING:
     from inferd.protocol.options import Preprocess
@@ -41,7 +41,7 @@ class TensorPipeline(RowPipeline):
         return [np.ascontiguousarray(array)]
 
 
-def compile_tensor(entry: Preprocess, place: Place) -> TensorPipeline:
+def compile_tensor(entry: Preprocess, place: EntryPlace) -> TensorPipeline:
     """The pipeline of a list of scale, normalize and cast alone. Raises ConfigError naming the step."""
     name, wanted = place.only_free(entry.input)
     datatype = sent = entry.datatype or DEFAULT_DATATYPE

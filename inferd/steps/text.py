@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from inferd.errors import ConfigError, InvalidArgument, RequestError
-from inferd.steps.pipeline import Array, Check, Content, InputPipeline, PadAxis, Place, TensorType, Value, detached, wrong_row
+from inferd.steps.pipeline import Array, Check, Content, EntryPlace, InputPipeline, PadAxis, TensorType, Value, detached, wrong_row
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -47,7 +47,7 @@ class Text(NamedTuple):
     text: str
 
 
-class Part(NamedTuple):
+class FedInput(NamedTuple):
     """An input of the graph that is fed."""
 
     part: str  # one of _PARTS
@@ -56,7 +56,7 @@ class Part(NamedTuple):
     pad: int
 
 
-class Row(NamedTuple):
+class EncodedRow(NamedTuple):
     """A row that is encoded."""
 
     ids: Array  # [tokens]
@@ -74,7 +74,7 @@ class TextPipeline:
         self,
         name: str,
         tokenizer: Tokenizer,
-        parts: Sequence[Part],
+        parts: Sequence[FedInput],
         outputs: tuple[tuple[str, TensorType], ...],
         paddings: Mapping[str, PadAxis],
         *,
@@ -102,7 +102,7 @@ class TextPipeline:
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         errors: dict[int, RequestError] = {}
-        rows: list[list[Row]] = [[] for _ in requests]
+        rows: list[list[EncodedRow]] = [[] for _ in requests]
         for texts in self._calls(requests, errors):
             self._encode(texts, check, rows, errors)
         return [errors[place] if place in errors else self._arrays(found) for place, found in enumerate(rows)]
@@ -139,7 +139,7 @@ class TextPipeline:
             why = f"expected text in UTF-8, got byte 0x{view[error.start]:02x} at position {error.start}: encode the text as UTF-8"
             raise wrong_row(self._name, row, why) from None
 
-    def _encode(self, texts: Sequence[Text], check: Check, rows: list[list[Row]], errors: dict[int, RequestError]) -> None:
+    def _encode(self, texts: Sequence[Text], check: Check, rows: list[list[EncodedRow]], errors: dict[int, RequestError]) -> None:
         """One call: what is still wanted and good goes to `rows`."""
         for place in {text.request: None for text in texts}:
             if place not in errors:
@@ -171,7 +171,7 @@ class TextPipeline:
         except BaseException:  # the library's own panic is no Exception
             return None
 
-    def _row(self, row: int, encoding: Encoding | None) -> Row:
+    def _row(self, row: int, encoding: Encoding | None) -> EncodedRow:
         if encoding is None:
             raise wrong_row(self._name, row, "the tokenizer cannot encode this text: leave out what is unusual in it")
         ids = encoding.ids
@@ -181,9 +181,9 @@ class TextPipeline:
         if count > self._max_tokens:
             raise wrong_row(self._name, row, f"expected at most {self._max_tokens} tokens, got {count}: send a shorter text")
         types = encoding.type_ids if self._typed else None
-        return Row(np.fromiter(ids, np.int64, count), np.fromiter(types, np.int64, count) if types and any(types) else None)
+        return EncodedRow(np.fromiter(ids, np.int64, count), np.fromiter(types, np.int64, count) if types and any(types) else None)
 
-    def _arrays(self, rows: Sequence[Row]) -> list[Array]:
+    def _arrays(self, rows: Sequence[EncodedRow]) -> list[Array]:
         """One request's rows, padded among themselves."""
         counts = [len(row.ids) for row in rows]
         longest = self._length or max(counts, default=1)
@@ -202,7 +202,7 @@ class TextPipeline:
         return arrays
 
 
-def compile_text(entry: Preprocess, place: Place) -> InputPipeline:
+def compile_text(entry: Preprocess, place: EntryPlace) -> InputPipeline:
     """An entry whose only step is tokenize -> its pipeline. Raises ConfigError."""
     kinds = [step.WhichOneof("step") or "" for step in entry.steps]
     if kinds[0] != "tokenize":
@@ -223,7 +223,7 @@ def compile_text(entry: Preprocess, place: Place) -> InputPipeline:
     max_tokens = step.max_tokens = _limit(tokenizer, step, length, wrong)  # the response of the ModelConfig RPC says it
     buckets = _buckets(step, max_tokens, length, wrong)
     pads, left = _padding(tokenizer)
-    parts = [Part(part, name, _DTYPES[kind.datatype], pads[part]) for part, (name, kind) in fed.items()]
+    parts = [FedInput(part, name, _DTYPES[kind.datatype], pads[part]) for part, (name, kind) in fed.items()]
     return TextPipeline(
         entry.name or "text",
         tokenizer,
@@ -237,7 +237,7 @@ def compile_text(entry: Preprocess, place: Place) -> InputPipeline:
     )
 
 
-def _fed(step: Tokenize, place: Place, wrong: Wrong) -> dict[str, tuple[str, TensorType]]:
+def _fed(step: Tokenize, place: EntryPlace, wrong: Wrong) -> dict[str, tuple[str, TensorType]]:
     """By part: the graph's input and what it takes."""
     free = place.free
     fed: dict[str, tuple[str, TensorType]] = {}

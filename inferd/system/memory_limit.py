@@ -11,7 +11,7 @@ from pathlib import Path
 
 from inferd.system.cgroup import limits, read
 
-__all__ = ["memory_limit_bytes", "resident_bytes"]
+__all__ = ["meminfo", "memory_limit_bytes", "resident_bytes"]
 
 KiB, GiB = 1 << 10, 1 << 30
 UNKNOWN_BYTES = 2 * GiB  # taken where the system says nothing
@@ -20,7 +20,7 @@ UNKNOWN_BYTES = 2 * GiB  # taken where the system says nothing
 def memory_limit_bytes(root: Path | str = "/") -> int:
     """Bytes that the process may use, together with all others of its control group. `root` is where proc/ and sys/ lie."""
     _, group_bytes = limits(Path(root))
-    return min(filter(None, (group_bytes, _machine_bytes(Path(root)))), default=UNKNOWN_BYTES)
+    return min(filter(None, (group_bytes, meminfo(Path(root)).get("MemTotal"))), default=UNKNOWN_BYTES)
 
 
 def resident_bytes() -> int:
@@ -32,11 +32,8 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _machine_bytes(root: Path) -> int | None:
-    """MemTotal of /proc/meminfo, which counts KiB."""
-    for line in read(root / "proc/meminfo").splitlines():
-        name, _, amount = line.partition(":")
-        number = amount.removesuffix("kB").strip()
-        if name == "MemTotal" and number.isdecimal() and int(number) > 0:
-            return int(number) * KiB
-    return None
+def meminfo(root: Path = Path("/")) -> dict[str, int]:
+    """The machine's memory in bytes, by the names of /proc/meminfo, which counts KiB; nothing where it does not say."""
+    rows = (line.partition(":") for line in read(root / "proc/meminfo").splitlines())
+    counts = ((name, amount.removesuffix("kB").strip()) for name, _, amount in rows)
+    return {name: int(count) * KiB for name, count in counts if count.isdecimal()}

@@ -343,7 +343,7 @@ def test_by_tls_a_server_that_does_not_shake_hands_is_none(tmp_path: Path, monke
     files = Files.made(tmp_path / "files")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         target = Target(Address(*silent.getsockname()), reach=Reach(ca=str(files.ca)))
-        with pytest.raises(StartError, match="cannot connect: the server does not answer"):
+        with pytest.raises(StartError, match="cannot connect: the server does not respond"):
             measure(target, requests(), Load(duration_s=0.1))
         with ServerFixture(models.write(tmp_path, "m", models.identity()), **files.settings()) as server:
             monkeypatch.setattr(worker, "CONNECT_S", 5.0)

@@ -14,7 +14,7 @@ from inferd.cli.demo import _bars
 def test_the_demo_shows_answers_latency_and_batches(run) -> None:
     done = run("demo", "--requests", "300", "--concurrency", "16")
     assert done.returncode == 0, done.stderr
-    for text in ("ready after", "label ", "answer ", "requests/s", "p99", "batches of", "ended with 0", "Go on with:"):
+    for text in ("ready after", "label ", "model ", "requests/s", "p99", "batches of", "ended with 0", "Go on with:"):
         assert text in done.stdout
     assert "Traceback" not in done.stderr
 

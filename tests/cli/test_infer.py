@@ -77,7 +77,7 @@ def test_a_file_as_input_and_text_as_output(run, target: str) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == "label  INT64 [1]"
     assert lines[2] == "probabilities  FP32 [1, 10]"
-    assert "digits version 1 answered in " in done.stderr
+    assert "digits version 1 responded in " in done.stderr
 
 
 def test_server_and_process_answer_alike(call, address: str, repository: Path) -> None:
@@ -230,7 +230,7 @@ def test_targets_and_options_that_are_none(call, arguments: list[str], message: 
 def test_a_server_that_is_not_there_is_exit_code_1(call, where: str) -> None:
     done = call("infer", where, "double", "--random", "--timeout", "10s")
     assert done.returncode == 1
-    assert f"inferd: {where}: no gRPC server answers there: UNAVAILABLE" in done.stderr
+    assert f"inferd: {where}: no gRPC server responds there: UNAVAILABLE" in done.stderr
     assert "speaks TLS" not in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inferd.cli.record import Group
+from inferd.cli.record import Requests
 from inferd.record.reader import Recorded
 from tests.record.records import columns, record, tapped
 from tests.server_fixtures import ServerFixture
@@ -40,7 +40,7 @@ def test_a_record_is_shown_exported_and_merged(call, tmp_path: Path) -> None:
 
 def test_latencies_are_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inferd.cli.record.SAMPLE", 1000)
-    group = Group()
+    group = Requests()
     for number in range(20_000):
         group.add(Recorded("", "m", "1", "", number, {"total_ns": number}, 0, "", [], []))
     assert (group.requests, len(group.sample_ns), len(set(group.sample_ns))) == (20_000, 1000, 1000)

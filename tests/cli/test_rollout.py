@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from inferd.cli import rollout
+from inferd.cli.asking import Asked
 from inferd.protocol import options
 from tests import models
 from tests.server_fixtures import ServerFixture, until
@@ -96,11 +97,11 @@ def test_wrong_words_are_told(call: Callable[..., Any], arguments: tuple[str, ..
 def test_the_flags_of_a_canary_are_sent(flags: tuple[str, ...], sent: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def ask(self: rollout.Asked, method: str, request: Any, response: Any) -> Any:
+    def ask(self: Asked, method: str, request: Any, response: Any) -> Any:
         asked.append(request)
         return options.RolloutStatus()
 
-    monkeypatch.setattr(rollout.Asked, "call", ask)
+    monkeypatch.setattr(Asked, "call", ask)
     rollout.rollout.main(["canary", "localhost:1", "m", *flags], standalone_mode=False)
     assert asked == [options.StartRolloutRequest(model_name="m", kind=options.CANARY, **sent)]
 
@@ -131,8 +132,8 @@ def test_a_terminal_is_drawn_on_until_the_rollout_ends(monkeypatch: pytest.Monke
     made = {"model_name": "m", "kind": options.SHADOW, "candidate_version": 2, "evidence": evidence}
     states = [options.RUNNING, options.RUNNING, options.ROLLED_BACK]
     monkeypatch.setattr(rollout, "LOOK_S", 0.0)
-    monkeypatch.setattr(rollout.Asked, "status", lambda *_: [options.RolloutStatus(state=states.pop(0), reason="flips", **made)])
-    rollout._live(rollout.Asked.__new__(rollout.Asked), "m")
+    monkeypatch.setattr(rollout, "statuses", lambda *_: [options.RolloutStatus(state=states.pop(0), reason="flips", **made)])
+    rollout._live(Asked.__new__(Asked), "m")
     drawn = capsys.readouterr().out
     assert not states
     assert "m  shadow ROLLED_BACK  version 0 -> 2" in drawn
@@ -143,8 +144,8 @@ def test_a_terminal_gets_no_control_character_of_the_server(monkeypatch: pytest.
     evil = "\x1b]0;OWNED\x07\x9b2J"
     evidence = [options.RolloutEvidence(guard=evil, verdict=evil, explanation=evil)]
     told = options.RolloutStatus(state=options.STOPPED, model_name=evil, counts={evil: 1}, evidence=evidence, reason=evil)
-    monkeypatch.setattr(rollout.Asked, "status", lambda *_: [told])
-    rollout._live(rollout.Asked.__new__(rollout.Asked), "m")
+    monkeypatch.setattr(rollout, "statuses", lambda *_: [told])
+    rollout._live(Asked.__new__(Asked), "m")
     drawn = capsys.readouterr().out
     assert drawn.count("OWNED") == 6
     assert {each for each in drawn if not each.isprintable()} == {"\n"}

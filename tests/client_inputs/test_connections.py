@@ -166,7 +166,7 @@ def test_a_server_that_is_silent_or_gone(files: Files, monkeypatch: pytest.Monke
         address = Address(*server.getsockname())
         assert "no TLS handshake within" in explanation(address, mine(files))
         assert explanation(address, PLAINTEXT) == ""
-    with pytest.raises(InferdError, match="no gRPC server answers there: Connection refused"):
+    with pytest.raises(InferdError, match="no gRPC server responds there: Connection refused"):
         asked(address, mine(files))
 
 

@@ -230,7 +230,7 @@ def test_rest_by_http2(behind: Setup) -> None:
 # ---- servers that leave
 
 CLOSED = ("closed", "")  # a connection of HTTP/1.1, in place of a response
-LOST = {"envoy": set(), "haproxy": {CLOSED}, "nginx": {("UNAVAILABLE", "no inferd server answers")}}  # where a server dies
+LOST = {"envoy": set(), "haproxy": {CLOSED}, "nginx": {("UNAVAILABLE", "no inferd server responds")}}  # where a server dies
 
 
 class Load:

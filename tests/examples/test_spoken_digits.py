@@ -13,7 +13,7 @@ import pytest
 
 from inferd.engine.configuration.model_config import read_model_config
 from inferd.steps.audio import compile_audio
-from inferd.steps.pipeline import Place, TensorType
+from inferd.steps.pipeline import EntryPlace, TensorType
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODEL = EXAMPLES / "raw" / "spoken_digits"
@@ -24,7 +24,7 @@ WORDS = (MODEL / "labels.txt").read_text().split()
 def said():
     """A function: a file -> the probabilities of the ten words."""
     (entry,) = read_model_config(MODEL, MODEL.name).config.inferd.preprocess
-    pipeline = compile_audio(entry, Place(MODEL.name, {"log_mel": TensorType("FP32", (40, 100))}, (MODEL,)))
+    pipeline = compile_audio(entry, EntryPlace(MODEL.name, {"log_mel": TensorType("FP32", (40, 100))}, (MODEL,)))
     session = onnxruntime.InferenceSession(MODEL / "1" / "model.onnx", providers=["CPUExecutionProvider"])
 
     def probabilities(path: Path) -> np.ndarray:

@@ -11,4 +11,4 @@ __all__ = ["Settings"]
 
 
 class Settings(PartSettings, frozen=True, kw_only=True):
-    sample_name: Annotated[str, about("sample", "What REST calls the sample.")] = "sample"
+    sample_name: Annotated[str, about("sample"), "What REST calls the sample."] = "sample"

@@ -167,7 +167,7 @@ def test_truth_values_of_which_some_are_missing(encoder, ending, learned, tmp_pa
     sample = tmp_path / f"sample.{ending}"
     (lacking.to_csv if ending == "csv" else lacking.to_parquet)(sample, index=False)
     if rejects:
-        with pytest.raises(ConfigError, match="scikit-learn itself does not answer the sample"):
+        with pytest.raises(ConfigError, match="scikit-learn itself does not take the sample"):
             export(features, tmp_path / "m", sample=sample)
     exported = export(features, tmp_path / "m", sample=None if rejects else sample)
     assert exported.agrees

@@ -129,7 +129,7 @@ def test_where_neighbours_are_equally_near_the_step_is_named(like, tmp_path: Pat
     exported = export(pipeline, tmp_path / "m")
     assert exported.agrees
     assert exported.notices[0] == (
-        "columns 'a', 'b', 'c': scikit-learn answers where they are missing, and the graph otherwise, by step "
+        "columns 'a', 'b', 'c': scikit-learn gives a result where they are missing, and the graph otherwise, by step "
         "'columntransformer__knnimputer', KNNImputer: such records are rejected; rounding decides which of several equally near records "
         "it takes, and how near a record is to itself: put SimpleImputer in its place"
     )

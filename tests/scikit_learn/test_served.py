@@ -60,7 +60,7 @@ def test_a_whole_number_that_a_tensor_cannot_leave_out_is_told(tmp_path: Path) -
     assert by_form["TENSORS"].agrees
     assert by_form["TENSORS"].columns[1].missing is None
     (told,) = by_form["TENSORS"].notices
-    assert told.startswith("column 'count': scikit-learn answers where it is missing, and a tensor of INT64 cannot say so")
+    assert told.startswith("column 'count': scikit-learn gives a result where it is missing, and a tensor of INT64 cannot say so")
     encoded = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["count"])).fit(table)
     exported = export(encoded, tmp_path / "encoded", form="TENSORS")
     assert exported.columns[0].missing == "-987654", "a client may send what stands in"
@@ -73,7 +73,7 @@ def test_an_output_of_another_shape_than_the_graph_says_is_no_answer() -> None:
     converted = convert(known, "FP32")
     bad = Served(converted.model, [Column("x0")], matrix=True, outputs=converted.outputs, form="JSON")
     with pytest.raises(ConfigError, match=r"output '\w+' is of shape \[1, 1\], and the graph says \['rows', 2\]"):
-        bad.answers([{"x0": 0.5}])
+        bad.results([{"x0": 0.5}])
     good = with_shapes(converted, bad.shapes([{"x0": 0.5}]))
-    answers = Served(good.model, [Column("x0")], matrix=True, outputs=good.outputs, form="JSON").answers([{"x0": 0.5}, {"x0": 1.5}])
+    answers = Served(good.model, [Column("x0")], matrix=True, outputs=good.outputs, form="JSON").results([{"x0": 0.5}, {"x0": 1.5}])
     assert [array.shape for array in answers.values()] == [(2,), (2, 1)]

@@ -96,8 +96,8 @@ def test_where_the_graph_has_them_go_another_way_they_are_rejected(frame, depth,
     assert not all("missing" in column for column in columns.values())
     notice, _ = exported.notices  # and that numbers are FP64
     assert re.fullmatch(
-        r"columns? '.*: scikit-learn answers where (it is|they are) missing, and the graph otherwise, by DecisionTreeClassifier: such "
-        r"records are rejected; put a SimpleImputer in front; .*",
+        r"columns? '.*: scikit-learn gives a result where (it is|they are) missing, and the graph otherwise, by DecisionTreeClassifier: "
+        r"such records are rejected; put a SimpleImputer in front; .*",
         notice,
     )
     taken = [name for name, column in columns.items() if "missing" in column]
@@ -115,7 +115,7 @@ def test_several_missing_values_at_once_are_tried_too(frame, tmp_path: Path, mon
     assert exported.agrees
     assert not any("missing" in column for column in columns_of(tmp_path / "m").values())
     notice, _ = exported.notices  # and that numbers are FP64
-    assert notice.startswith("columns 'a', 'b', 'c': scikit-learn answers where they are missing, and the graph otherwise")
+    assert notice.startswith("columns 'a', 'b', 'c': scikit-learn gives a result where they are missing, and the graph otherwise")
 
 
 # ---- FP64

@@ -196,7 +196,7 @@ def test_a_server_that_stops_rejects_what_waits(served: ServerFixture, caller: C
     for each in waiting:
         assert (each.code(), each.details()) == (
             grpc.StatusCode.UNAVAILABLE,
-            "the server stops, and loads no models any more; another replica may answer",
+            "the server stops, and loads no models any more; another replica may serve",
         )
 
 

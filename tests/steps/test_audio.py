@@ -14,14 +14,14 @@ from inferd.protocol import options
 from inferd.steps import audio
 from inferd.steps.audio import compile_audio
 from inferd.steps.audio_spectrum import mel_weights
-from inferd.steps.pipeline import Place, TensorType
+from inferd.steps.pipeline import EntryPlace, TensorType
 
 RATE = 16_000
 
 
 def place(shape=(80, -1), datatype="FP32", **others):
     free = {"mel": TensorType(datatype, shape), **others}
-    return Place("config.pbtxt of model 'ears': preprocess 'clip'", free)
+    return EntryPlace("config.pbtxt of model 'ears': preprocess 'clip'", free)
 
 
 def compiled(steps, shape=(80, -1), datatype="FP32"):

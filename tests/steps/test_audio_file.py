@@ -22,9 +22,9 @@ from inferd.errors import Cancelled, ConfigError, InvalidArgument
 from inferd.protocol import options
 from inferd.steps import audio_file
 from inferd.steps.audio import compile_audio
-from inferd.steps.audio_container import Rejected
+from inferd.steps.audio_container import BadClip
 from inferd.steps.audio_file import AudioDecoder
-from inferd.steps.pipeline import Place, TensorType
+from inferd.steps.pipeline import EntryPlace, TensorType
 from tests.clips import ogg_pages, sound, with_checksums, written
 
 KINDS = [
@@ -56,7 +56,7 @@ def decoded(content, rate=16_000, seconds=300.0):
 
 
 def rejection(content, rate=16_000, seconds=300.0):
-    with pytest.raises(Rejected) as raised:
+    with pytest.raises(BadClip) as raised:
         decoded(content, rate, seconds)
     return str(raised.value)
 
@@ -146,7 +146,7 @@ def test_no_file_stays_open() -> None:
     for content in contents * 5:
         try:
             decoded(content)
-        except Rejected:
+        except BadClip:
             continue
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -325,7 +325,7 @@ def test_files_that_are_cut_off(kind) -> None:
             continue
         try:
             clip = decoded(content[:end])
-        except Rejected:
+        except BadClip:
             continue
         assert len(clip) <= len(whole)
         assert mp3_frames(content, end), "only behind a frame nothing tells"
@@ -376,7 +376,7 @@ def test_damaged_files_are_rejected_or_are_sound(kind, capfd) -> None:
             damaged[at] = rng.integers(256)
         try:
             clip = decoder(memoryview(damaged), unchecked)
-        except Rejected:
+        except BadClip:
             rejected += 1
             continue
         assert clip.ndim == 1
@@ -464,7 +464,7 @@ HEADS = [b"", b"fLaC", b"OggS", b"ID3", b"\xff\xfb", b"RIFF\0\0\0\0WAVE", b"RIFF
 
 @given(st.binary(max_size=300), st.sampled_from(HEADS))
 def test_any_bytes(content, head) -> None:
-    with pytest.raises(Rejected):
+    with pytest.raises(BadClip):
         decoded(head + content)
 
 
@@ -482,7 +482,7 @@ def test_any_header_is_rejected_or_is_sound(content, edits, end) -> None:
         damaged[at % len(damaged)] = byte
     try:
         clip = decoded(with_checksums(bytes(damaged), pages)[:end], seconds=5)
-    except Rejected:
+    except BadClip:
         return
     assert clip.dtype == np.float32
     assert clip.ndim == 1
@@ -516,7 +516,7 @@ def test_broken_files_take_no_memory_for_ever(kind) -> None:
     def decode_all(times) -> None:
         for _ in range(times):
             for file in files:
-                with suppress(Rejected):
+                with suppress(BadClip):
                     decoder(file, unchecked)
 
     decode_all(2)
@@ -530,7 +530,7 @@ def test_broken_files_take_no_memory_for_ever(kind) -> None:
 
 
 def compiled(steps, shape):
-    place = Place("config.pbtxt of model 'ears': preprocess 'clip'", {"mel": TensorType("FP32", shape)})
+    place = EntryPlace("config.pbtxt of model 'ears': preprocess 'clip'", {"mel": TensorType("FP32", shape)})
     return compile_audio(text_format.Parse(f"name: 'clip' {steps}", options.Preprocess()), place)
 
 

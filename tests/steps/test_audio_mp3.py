@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.steps.audio_container import Rejected
+from inferd.steps.audio_container import BadClip
 from inferd.steps.audio_mp3 import RATES, mp3_frames
 from tests.clips import sound, written
 
@@ -23,7 +23,7 @@ FRAME = 360  # bytes: every frame of MONO has them, at 80 kbit/s
 
 
 def rejection(content, seconds=300.0):
-    with pytest.raises(Rejected) as raised:
+    with pytest.raises(BadClip) as raised:
         mp3_frames(memoryview(content), seconds)
     return str(raised.value)
 
@@ -68,7 +68,7 @@ def test_a_clip_cut_out_of_another_is_whole() -> None:
 def mp3_frames_or_none(content):
     try:
         return mp3_frames(content, 300)
-    except Rejected:
+    except BadClip:
         return None
 
 

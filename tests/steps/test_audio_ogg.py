@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferd.steps import audio_ogg
-from inferd.steps.audio_container import Rejected
+from inferd.steps.audio_container import BadClip
 from inferd.steps.audio_ogg import check_ogg
 from tests.clips import ogg_checksum, ogg_pages, sound, with_checksums, written
 
@@ -21,7 +21,7 @@ FIRST = 28  # where the first packet begins
 
 
 def rejection(content, seconds=300.0):
-    with pytest.raises(Rejected) as raised:
+    with pytest.raises(BadClip) as raised:
         check_ogg(memoryview(content), seconds)
     return str(raised.value)
 
@@ -151,6 +151,6 @@ def test_any_bytes(edits, fitting) -> None:
         content[at] = byte
     try:
         check_ogg(memoryview(with_checksums(bytes(content), PAGES) if fitting else content), 300)
-    except Rejected:
+    except BadClip:
         return
     assert fitting or bytes(content) == VORBIS

@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.steps.audio_container import Rejected
+from inferd.steps.audio_container import BadClip
 from inferd.steps.audio_wav import plain_wav
 
 CODECS = ["PCM_U8", "PCM_16", "PCM_32", "FLOAT", "DOUBLE"]
@@ -66,7 +66,7 @@ def test_a_last_sample_that_is_not_all_there_is_cut_off(codec, channels, size, m
     content = bytearray(written(np.zeros((10, channels), np.float32), codec))
     at = content.index(b"data") + 4
     content[at : at + 4] = struct.pack("<I", size)
-    with pytest.raises(Rejected, match=rf"cut off: {missing} bytes of its last sample are missing"):
+    with pytest.raises(BadClip, match=rf"cut off: {missing} bytes of its last sample are missing"):
         plain_wav(memoryview(content))
 
 
@@ -79,7 +79,7 @@ def test_layouts_that_contradict_themselves_are_the_librarys(offset, size, value
     content[at : at + size] = value.to_bytes(size, "little")
     try:
         assert plain_wav(memoryview(content)) is None
-    except Rejected as rejected:  # of a size that leads away from the samples
+    except BadClip as rejected:  # of a size that leads away from the samples
         assert "cut off" in str(rejected)  # noqa: PT017
 
 
@@ -87,6 +87,6 @@ def test_layouts_that_contradict_themselves_are_the_librarys(offset, size, value
 def test_any_bytes(content) -> None:
     try:
         file = plain_wav(memoryview(b"RIFF\0\0\0\0WAVE" + content))
-    except Rejected:
+    except BadClip:
         return
     assert file is None or file.frames * file.channels <= len(content)

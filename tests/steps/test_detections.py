@@ -13,7 +13,7 @@ from inferd.errors import ConfigError
 from inferd.protocol import options
 from inferd.steps.detections import MAX_BOXES
 from inferd.steps.outputs import OutputSteps, compile_output
-from inferd.steps.pipeline import Array, Place, TensorType
+from inferd.steps.pipeline import Array, EntryPlace, TensorType
 
 OBJECT = [10.0, 20.0, 4.0, 8.0]  # centre and size
 CORNERS = [8.0, 16.0, 12.0, 24.0]
@@ -21,7 +21,7 @@ CORNERS = [8.0, 16.0, 12.0, 24.0]
 
 def compiled(step: str, shape: tuple[int, ...], folder: Path | None = None, datatype: str = "FP32", before: str = "") -> OutputSteps:
     entry = text_format.Parse(f'output: "y" name: "found" {before} steps {{ detect_boxes {{ {step} }} }}', options.Postprocess())
-    return compile_output(entry, Place("m", {"y": TensorType(datatype, shape)}, (folder,) if folder else ()))
+    return compile_output(entry, EntryPlace("m", {"y": TensorType(datatype, shape)}, (folder,) if folder else ()))
 
 
 def finish(steps: OutputSteps, array: Array) -> dict[str, Array]:
@@ -181,4 +181,4 @@ def test_a_layout_of_a_later_version() -> None:
     entry = options.Postprocess(output="y")
     entry.steps.add().detect_boxes.layout = 9  # type: ignore[assignment]
     with pytest.raises(ConfigError, match="layout 9 is none: name one of CENTER_CLASSES, "):
-        compile_output(entry, Place("m", {"y": TensorType("FP32", (84, 8400))}))
+        compile_output(entry, EntryPlace("m", {"y": TensorType("FP32", (84, 8400))}))

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from inferd.errors import Cancelled, ConfigError, InvalidArgument, RequestError
 from inferd.protocol import options
 from inferd.steps.image import ImagePipeline, compile_image
-from inferd.steps.pipeline import Place, TensorType
+from inferd.steps.pipeline import EntryPlace, TensorType
 from inferd.steps.scratch import scratch
 from tests.pngs import png
 
@@ -36,7 +36,7 @@ Listed = list[tuple[str, dict[str, Any]]]
 
 def compiled(listed: Listed, graph: TensorType = GRAPH, name: str = ""):
     entry = options.Preprocess(name=name, steps=[options.Step(**{step: how}) for step, how in listed])
-    return compile_image(entry, Place("model 'cats': preprocess[0]", {"x": graph}))
+    return compile_image(entry, EntryPlace("model 'cats': preprocess[0]", {"x": graph}))
 
 
 def rejection(listed: Listed, graph: TensorType = GRAPH) -> str:

@@ -18,7 +18,7 @@ from inferd.errors import ConfigError
 from inferd.protocol import options
 from inferd.steps.numbers import CASTS
 from inferd.steps.outputs import OutputSteps, compile_output
-from inferd.steps.pipeline import Array, Place, TensorType
+from inferd.steps.pipeline import Array, EntryPlace, TensorType
 
 SCORES = TensorType("FP32", (10,))
 TOKENS = TensorType("FP32", (-1, 6))
@@ -29,7 +29,7 @@ def compiled(steps: str, kind: TensorType = SCORES, folder: Path | None = None, 
     """steps: those of Postprocess, as protobuf text without `steps { }` around each, by `;`."""
     text = " ".join(f"steps {{ {step} }}" for step in steps.split(";") if step.strip())
     entry = text_format.Parse(f'output: "scores" name: "{name}" {text}', options.Postprocess())
-    return compile_output(entry, Place("config of model 'm'", {"scores": kind}, (folder,) if folder else (), inputs))
+    return compile_output(entry, EntryPlace("config of model 'm'", {"scores": kind}, (folder,) if folder else (), inputs))
 
 
 def finish(steps: OutputSteps, array: Array, **inputs: Array) -> list[Array]:
@@ -72,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 def test_as_many_classes_as_the_last_axis_has() -> None:
     entry = options.Postprocess(output="scores", classes=["a", "b", "c"])
     for kind, fits in [((3,), True), ((5, 3), True), ((-1,), True), ((2,), False), ((3, 5), False), ((), False)]:
-        place = Place("config of model 'm'", {"scores": TensorType("FP32", kind)})
+        place = EntryPlace("config of model 'm'", {"scores": TensorType("FP32", kind)})
         if fits:
             array = np.ones((2, *(size % 7 for size in kind)), np.float32)
             assert compile_output(entry, place).finish(array, {})[0] is array
@@ -93,11 +93,11 @@ def test_no_steps_give_the_output_another_name() -> None:
 
 def test_the_only_output_needs_no_name() -> None:
     entry = options.Postprocess(steps=[options.OutputStep(softmax=options.Softmax())])
-    assert compile_output(entry, Place("m", {"y": SCORES})).outputs == (("y", SCORES),)
+    assert compile_output(entry, EntryPlace("m", {"y": SCORES})).outputs == (("y", SCORES),)
     with pytest.raises(ConfigError, match=r"m: say which of the graph's tensors it is for: 'y' FP32\[10\], 'z' FP32\[10\]"):
-        compile_output(entry, Place("m", {"y": SCORES, "z": SCORES}))
+        compile_output(entry, EntryPlace("m", {"y": SCORES, "z": SCORES}))
     with pytest.raises(ConfigError, match=r"'x' is none of the graph's tensors: name one of 'y' FP32\[10\]"):
-        compile_output(options.Postprocess(output="x"), Place("m", {"y": SCORES}))
+        compile_output(options.Postprocess(output="x"), EntryPlace("m", {"y": SCORES}))
 
 
 @pytest.mark.parametrize("word", ["FP16", "FP32", "FP64"])
@@ -309,7 +309,7 @@ def test_scores_are_floats(step: str, word: str, cure: str) -> None:
 def test_a_step_over_labels_is_led_to_the_scores() -> None:
     outputs = {"label": TensorType("INT64", ()), "probabilities": SCORES}
     with pytest.raises(ConfigError, match=r"is given INT64\[\]: name the output that has a score for each class: 'probabilities' \(FP32\["):
-        compile_output(options.Postprocess(output="label", steps=[options.OutputStep(argmax={})]), Place("m", outputs))
+        compile_output(options.Postprocess(output="label", steps=[options.OutputStep(argmax={})]), EntryPlace("m", outputs))
 
 
 def test_what_is_over_is_over() -> None:
@@ -319,7 +319,7 @@ def test_what_is_over_is_over() -> None:
     assert "steps[0] (drop)" in rejected("drop {}; softmax {}")
     assert "steps[1] (softmax): it takes FP16, FP32 or FP64, and is given INT64[1]: leave it out" in rejected("argmax {}; softmax {}")
     with pytest.raises(ConfigError, match=r"steps\[0\] \(empty\): it names no step: remove it, or name one of softmax, .*drop"):
-        compile_output(options.Postprocess(steps=[options.OutputStep()]), Place("m", {"scores": SCORES}))
+        compile_output(options.Postprocess(steps=[options.OutputStep()]), EntryPlace("m", {"scores": SCORES}))
 
 
 def test_axes_that_are_needed_are_there() -> None:

@@ -21,7 +21,7 @@ from sklearn.feature_extraction import FeatureHasher
 from inferd.errors import Cancelled, ConfigError, InvalidArgument
 from inferd.protocol import options
 from inferd.steps.columns import MISSING_WORDS
-from inferd.steps.pipeline import Place, TensorType
+from inferd.steps.pipeline import EntryPlace, TensorType
 from inferd.steps.records import MAX_RECORD_BYTES, arrow_record
 from inferd.steps.table import MAX_COLUMNS, compile_table
 
@@ -38,7 +38,7 @@ def compiled(columns, free=None, *, form="JSON", input="", name="", refuse_unkno
     )
     entry = options.Preprocess(name=name, input=input, steps=[options.Step(columns=step)])
     graph = {"features": TensorType("FP32", (-1,))} if free is None else free
-    return compile_table(entry, Place(WHERE, graph))
+    return compile_table(entry, EntryPlace(WHERE, graph))
 
 
 def single(datatype, shape=(1,)):
@@ -780,11 +780,11 @@ def test_compressed_dictionaries_are_rejected_too(arrow) -> None:
 
 def test_pyarrow_is_loaded_where_it_is_used() -> None:
     code = (
-        "import sys; from inferd.steps.table import compile_table; from inferd.steps.pipeline import Place, TensorType\n"
+        "import sys; from inferd.steps.table import compile_table; from inferd.steps.pipeline import EntryPlace, TensorType\n"
         "from inferd.protocol import options as o\n"
         "def make(form):\n"
         "    step = o.Step(columns=o.Columns(format=form, columns=[o.Column(name='a')]))\n"
-        "    return compile_table(o.Preprocess(steps=[step]), Place('m', {'x': TensorType('FP32', (1,))}))\n"
+        "    return compile_table(o.Preprocess(steps=[step]), EntryPlace('m', {'x': TensorType('FP32', (1,))}))\n"
         "make('JSON'); assert 'pyarrow' not in sys.modules\n"
         "sys.modules['pyarrow'] = None\n"
         "try: make('ARROW')\n"
@@ -871,7 +871,7 @@ def test_names_of_the_wire() -> None:
         compiled([{"name": f"c{number}"} for number in range(257)], form="TENSORS")
     steps = [options.Step(columns=options.Columns(columns=[options.Column(name="a")])), options.Step(scale=options.Scale())]
     with pytest.raises(ConfigError, match="columns is the only step of its list"):
-        compile_table(options.Preprocess(steps=steps), Place(WHERE, {"x": single("FP32")}))
+        compile_table(options.Preprocess(steps=steps), EntryPlace(WHERE, {"x": single("FP32")}))
 
 
 @given(st.binary(max_size=80))

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from inferd.errors import Cancelled, ConfigError, DeadlineExceeded, InvalidArgument, RequestError
 from inferd.protocol import options
 from inferd.steps import text as text_module
-from inferd.steps.pipeline import PadAxis, Place, TensorType
+from inferd.steps.pipeline import EntryPlace, PadAxis, TensorType
 from inferd.steps.text import compile_text
 
 SPECIAL = ["[UNK]", "[PAD]", "[CLS]", "[SEP]"]
@@ -76,7 +76,7 @@ def byte_level() -> Tokenizer:
 def compiled(folder, free=BERT, **tokenize):
     tokenize.setdefault("file", "bert.json")
     entry = options.Preprocess(name="text", steps=[options.Step(tokenize=options.Tokenize(**tokenize))])
-    return compile_text(entry, Place(WHERE, free, (folder,)))
+    return compile_text(entry, EntryPlace(WHERE, free, (folder,)))
 
 
 def request_of(*texts):
@@ -138,7 +138,7 @@ def test_what_it_takes_and_feeds(folder) -> None:
     assert pipeline.paddings == {"input_ids": PadAxis(0, 1), "attention_mask": PadAxis(0, 0), "token_type_ids": PadAxis(0, 3)}
     assert pipeline.together > 1
     unnamed = options.Preprocess(steps=[options.Step(tokenize=options.Tokenize(file="bert.json"))])
-    assert compile_text(unnamed, Place(WHERE, BERT, (folder,))).inputs == pipeline.inputs
+    assert compile_text(unnamed, EntryPlace(WHERE, BERT, (folder,))).inputs == pipeline.inputs
 
 
 def test_rows_are_padded_to_the_longest_of_their_own_request(folder) -> None:
@@ -260,7 +260,7 @@ def test_buckets_are_for_the_batch(folder) -> None:
 
 def test_the_configuration_says_how_many_tokens_there_can_be(folder) -> None:
     entry = options.Preprocess(steps=[options.Step(tokenize=options.Tokenize(file="bert.json"))])
-    compile_text(entry, Place(WHERE, BERT, (folder,)))
+    compile_text(entry, EntryPlace(WHERE, BERT, (folder,)))
     assert entry.steps[0].tokenize.max_tokens == 24, "for the answer of the ModelConfig RPC"
 
 
@@ -399,11 +399,11 @@ def test_no_threads_of_the_library_and_forks_without_a_word(folder) -> None:
 import os, sys
 from pathlib import Path
 from inferd.protocol import options
-from inferd.steps.pipeline import Place, TensorType
+from inferd.steps.pipeline import EntryPlace, TensorType
 from inferd.steps.text import compile_text
 
 tokenize = options.Tokenize(file="bert.json")
-place = Place("m", {"input_ids": TensorType("INT64", (-1,))}, (Path(sys.argv[1]),))
+place = EntryPlace("m", {"input_ids": TensorType("INT64", (-1,))}, (Path(sys.argv[1]),))
 pipeline = compile_text(options.Preprocess(steps=[options.Step(tokenize=tokenize)]), place)
 requests = [[[memoryview(b"the quick brown fox")] * 64]] * 4
 before = len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else 0
@@ -454,12 +454,12 @@ def test_wrong_steps_are_named(folder, tokenize, free, why) -> None:
 
 def test_wrong_entries_are_named(folder) -> None:
     tokenize = options.Step(tokenize=options.Tokenize(file="bert.json"))
-    place = Place(WHERE, BERT, (folder,))
+    place = EntryPlace(WHERE, BERT, (folder,))
     cast = options.Step(cast=options.Cast(datatype="INT32"))
     with pytest.raises(ConfigError, match=r"steps\[1\] \(cast\): nothing can follow tokenize"):
         compile_text(options.Preprocess(steps=[tokenize, cast]), place)
     with pytest.raises(ConfigError, match=r"\(tokenize\): input_ids: 'input_ids' is that of preprocess\[0\] already, and has one entry"):
-        compile_text(options.Preprocess(steps=[tokenize]), Place(WHERE, {}, (folder,), taken=dict.fromkeys(BERT, "preprocess[0]")))
+        compile_text(options.Preprocess(steps=[tokenize]), EntryPlace(WHERE, {}, (folder,), taken=dict.fromkeys(BERT, "preprocess[0]")))
     with pytest.raises(ConfigError, match=r"steps\[0\] \(cast\): text begins with tokenize"):
         compile_text(options.Preprocess(steps=[cast]), place)
     with pytest.raises(ConfigError, match="input is 'input_ids'; tokenize feeds several inputs"):

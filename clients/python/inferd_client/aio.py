@@ -33,7 +33,7 @@ class AsyncClient:
     """The same as Client for asyncio: a connection to a server of the Open Inference Protocol, or one to each of several.
 
         async with AsyncClient("localhost:8001", timeout=5) as client:
-            answers = await asyncio.gather(*(client.infer("digits", {"image": image}) for image in images))
+            responses = await asyncio.gather(*(client.infer("digits", {"image": image}) for image in images))
 
     The arguments and the errors are those of Client. `token` may also return an awaitable. It must not block, and is cancelled when the
     call's timeout is over. Cancelling a call's task cancels the call at the server.
@@ -132,8 +132,8 @@ class AsyncClient:
         self, request: bytes, until: float | None, metadata: Metadata | None, parameters: Mapping[str, Parameter] | None
     ) -> InferResult:
         pairs = await self._pairs(metadata, until)
-        answer = await self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
-        return codec.decode_infer_response(answer)
+        response = await self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
+        return codec.decode_infer_response(response)
 
     async def server_live(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
         """Whether the server is live. Raises InferenceError(UNAVAILABLE) when it cannot be reached."""
@@ -238,8 +238,8 @@ class AsyncClient:
         Raises InferenceError(NOT_FOUND) for a name that the server does not know.
         """
         request = messages.HealthCheckRequest(service=service)
-        answer = await self._call(calls.HEALTH_CHECK, request, timeout, metadata)
-        return calls.health_status(answer)
+        response = await self._call(calls.HEALTH_CHECK, request, timeout, metadata)
+        return calls.health_status(response)
 
     async def _control(self, order: calls.Order, timeout: float | None, metadata: Metadata | None) -> None:
         until = self._until(timeout)
@@ -260,8 +260,8 @@ class AsyncClient:
         known = self._declared.get((model, version))
         if known is None:
             request = messages.ModelMetadataRequest(name=model, version=version_text(version))
-            answer = await self._ask(calls.MODEL_METADATA, request, until, metadata)
-            known = self._declared[model, version] = codec.declared_inputs(answer)
+            response = await self._ask(calls.MODEL_METADATA, request, until, metadata)
+            known = self._declared[model, version] = codec.declared_inputs(response)
         return known
 
     def _until(self, timeout: float | None) -> float | None:

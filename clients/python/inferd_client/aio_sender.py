@@ -43,7 +43,7 @@ class AsyncSender:
             raise calls.closed()
         if not self._channels:
             self._channels = [self._open(target) for target in self._connection.targets]
-        return calls.answer(
+        return calls.response_of(
             await self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)),
             plaintext=self._connection.lacks_credentials,
         )
@@ -139,7 +139,7 @@ class _Several:
 
 async def _outcome(call: Any, closed: asyncio.Event) -> Outcome:
     try:
-        answer: bytes = await call
+        response: bytes = await call
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if not closed.is_set() or task is None or task.cancelling():
@@ -149,7 +149,7 @@ async def _outcome(call: Any, closed: asyncio.Event) -> Outcome:
         return InferenceError.from_rpc(error)
     except InferenceError as error:  # HTTP's
         return error
-    return answer
+    return response
 
 
 async def _pause(closed: asyncio.Event, seconds: float | None) -> None:

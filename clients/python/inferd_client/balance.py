@@ -27,7 +27,7 @@ LONGEST_FULL_S = 60.0  # whatever a server says
 class End(Enum):
     """How a request at an address ended."""
 
-    ANSWERED = "answered"
+    RESPONDED = "responded"
     FAILED = "failed"
     SILENT = "silent"
     GONE = "gone"  # given up before it could be told
@@ -112,7 +112,7 @@ class Balancer:
         address = self._addresses[place]
         address.in_flight -= 1
         address.on_trial = False
-        if end is End.ANSWERED:
+        if end is End.RESPONDED:
             address.failures = address.silences = 0
         elif end is End.FAILED:
             self._leave_out(address, now)

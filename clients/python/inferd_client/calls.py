@@ -33,7 +33,6 @@ __all__ = [
     "Pairs",
     "Response",
     "Rpc",
-    "answer",
     "checked_timeout",
     "closed",
     "health_status",
@@ -87,7 +86,7 @@ UNTRUSTED = {  # gRPC's words of a certificate that it does not take, with the c
 }
 
 
-def answer(outcome: bytes | InferenceError, *, plaintext: bool) -> bytes:
+def response_of(outcome: bytes | InferenceError, *, plaintext: bool) -> bytes:
     """The bytes of a response. Raises the error that a call ended with."""
     if not isinstance(outcome, InferenceError):
         return outcome

@@ -159,8 +159,8 @@ class Client:
         self, request: bytes, until: float | None, metadata: Metadata | None, parameters: Mapping[str, Parameter] | None
     ) -> InferResult:
         pairs = self._pairs(metadata)
-        answer = self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
-        return codec.decode_infer_response(answer)
+        response = self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
+        return codec.decode_infer_response(response)
 
     def server_live(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
         """Whether the server is live. Raises InferenceError(UNAVAILABLE) when it cannot be reached."""
@@ -264,8 +264,8 @@ class Client:
         Raises InferenceError(NOT_FOUND) for a name that the server does not know.
         """
         request = messages.HealthCheckRequest(service=service)
-        answer = self._call(calls.HEALTH_CHECK, request, timeout, metadata)
-        return calls.health_status(answer)
+        response = self._call(calls.HEALTH_CHECK, request, timeout, metadata)
+        return calls.health_status(response)
 
     def _control(self, order: calls.Order, timeout: float | None, metadata: Metadata | None) -> None:
         until, pairs = self._until(timeout), self._pairs(metadata)
@@ -283,8 +283,8 @@ class Client:
         known = self._declared.get((model, version))
         if known is None:
             request = messages.ModelMetadataRequest(name=model, version=version_text(version))
-            answer = self._ask(calls.MODEL_METADATA, request, until, metadata)
-            known = self._declared[model, version] = codec.declared_inputs(answer)
+            response = self._ask(calls.MODEL_METADATA, request, until, metadata)
+            known = self._declared[model, version] = codec.declared_inputs(response)
         return known
 
     def _until(self, timeout: float | None) -> float | None:

@@ -228,4 +228,4 @@ _ENDS = {
 
 
 def _end(outcome: Outcome) -> End:
-    return _ENDS.get(outcome.code, End.ANSWERED) if isinstance(outcome, InferenceError) else End.ANSWERED
+    return _ENDS.get(outcome.code, End.RESPONDED) if isinstance(outcome, InferenceError) else End.RESPONDED

@@ -3,7 +3,7 @@
 # ruff: noqa: E501, N802
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NewType, final
+from typing import Final, Literal, NewType, final
 
 from google.protobuf.internal.containers import MessageMap, RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
 from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
@@ -29,69 +29,52 @@ AREA: Method.ValueType
 @final
 class Preprocess(Message):
     """One input that clients send, and what is made of it. Its datatype and shape are what the first step takes."""
-
     name: str
-    """The name that clients send it under. Default: that of the graph's input; of tokenize "text", of columns
-    "record".
-    """
+    """The name that clients send it under. Default: that of the graph's input; of tokenize "text", of columns "record"."""
     input: str
-    """The graph's input that the result goes into. Default: the only one of the graph's that no other entry feeds.
-    Steps that feed several (tokenize, columns) name them themselves.
+    """The graph's input that the result goes into. Default: the only one of the graph's that no other entry feeds. Steps that feed
+    several (tokenize, columns) name them themselves.
     """
-    @property
-    def steps(self) -> RepeatedCompositeFieldContainer[Step]: ...
+    steps: Final[RepeatedCompositeFieldContainer[Step]]
+    """In this order; at least one."""
     datatype: str
-    """Of a list of scale, normalize and cast alone: it takes numbers of this datatype and of the shape of the
-    graph's input, whatever that is. Left out: pixels where the graph takes two or three axes beside the batch
-    axis, else FP32.
+    """Of a list of scale, normalize and cast alone: it takes numbers of this datatype and of the shape of the graph's input,
+    whatever that is. Left out: pixels where the graph takes two or three axes beside the batch axis, else FP32.
     """
     def __init__(self, *, name: str = ..., input: str = ..., steps: Iterable[Step] | None = ..., datatype: str = ...) -> None: ...
 
 @final
 class Step(Message):
-    @property
-    def decode_image(self) -> DecodeImage: ...
-    @property
-    def resize(self) -> Resize: ...
-    @property
-    def letterbox(self) -> Letterbox: ...
-    @property
-    def center_crop(self) -> CenterCrop: ...
-    @property
-    def pad(self) -> Pad: ...
-    @property
-    def reverse_channels(self) -> ReverseChannels: ...
-    @property
-    def scale(self) -> Scale: ...
-    @property
-    def normalize(self) -> Normalize: ...
-    @property
-    def cast(self) -> Cast: ...
-    @property
-    def transpose(self) -> Transpose: ...
-    @property
-    def decode_audio(self) -> DecodeAudio: ...
-    @property
-    def samples(self) -> Samples: ...
-    @property
-    def resample(self) -> Resample: ...
-    @property
-    def fit_length(self) -> FitLength: ...
-    @property
-    def log_mel(self) -> LogMel: ...
-    @property
-    def mfcc(self) -> Mfcc: ...
-    @property
-    def tokenize(self) -> Tokenize: ...
-    @property
-    def columns(self) -> Columns: ...
+    decode_image: Final[DecodeImage]
+    """Images: one a row. decode_image takes BYTES; any other as the first step takes UINT8 pixels [height, width, 3]."""
+    resize: Final[Resize]
+    letterbox: Final[Letterbox]
+    center_crop: Final[CenterCrop]
+    pad: Final[Pad]
+    reverse_channels: Final[ReverseChannels]
+    scale: Final[Scale]
+    """Numbers, of images, of samples and spectra, and of anything else where they are alone: see Preprocess.datatype."""
+    normalize: Final[Normalize]
+    cast: Final[Cast]
+    transpose: Final[Transpose]
+    """HWC to CHW, last of an image's."""
+    decode_audio: Final[DecodeAudio]
+    """Audio: one clip a row. decode_audio takes BYTES; samples takes numbers."""
+    samples: Final[Samples]
+    resample: Final[Resample]
+    fit_length: Final[FitLength]
+    log_mel: Final[LogMel]
+    mfcc: Final[Mfcc]
+    tokenize: Final[Tokenize]
+    """Text: one BYTES element a row; the only step of its list."""
+    columns: Final[Columns]
+    """Tables: one record a row; the only step of its list."""
     def __init__(
-        self, *, decode_image: DecodeImage | None = ..., resize: Resize | None = ...,
-        letterbox: Letterbox | None = ..., center_crop: CenterCrop | None = ..., pad: Pad | None = ...,
-        reverse_channels: ReverseChannels | None = ..., scale: Scale | None = ..., normalize: Normalize | None = ...,
-        cast: Cast | None = ..., transpose: Transpose | None = ..., decode_audio: DecodeAudio | None = ...,
-        samples: Samples | None = ..., resample: Resample | None = ..., fit_length: FitLength | None = ...,
-        log_mel: LogMel | None = ..., mfcc: Mfcc | None = ..., tokenize: Tokenize | None = ...,
+        self, *, decode_image: DecodeImage | None = ..., resize: Resize | None = ..., letterbox: Letterbox | None = ...,
+        center_crop: CenterCrop | None = ..., pad: Pad | None = ..., reverse_channels: ReverseChannels | None = ...,
+        scale: Scale | None = ..., normalize: Normalize | None = ..., cast: Cast | None = ..., transpose: Transpose | None = ...,
+        decode_audio: DecodeAudio | None = ..., samples: Samples | None = ..., resample: Resample | None = ...,
+        fit_length: FitLength | None = ..., log_mel: LogMel | None = ..., mfcc: Mfcc | None = ..., tokenize: Tokenize | None = ...,
         columns: Columns | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["step", "decode_image", "resize", "letterbox", "center_crop", "pad", "reverse_channels", "scale", "normalize", "cast", "transpose", "decode_audio", "samples", "resample", "fit_length", "log_mel", "mfcc", "tokenize", "columns"]) -> bool: ...
@@ -99,9 +82,9 @@ class Step(Message):
 
 @final
 class DecodeImage(Message):
-    """BYTES (a JPEG, PNG, WebP or BMP file) -> UINT8 [height, width, channels]. Of 16 bits a channel the upper 8 are
-    taken. Animated files, BMP files of run lengths, files of other formats, and files that are damaged or cut
-    short, as far as their format tells, are refused.
+    """BYTES (a JPEG, PNG, WebP or BMP file) -> UINT8 [height, width, channels]. Of 16 bits a channel the upper 8 are taken.
+    Animated files, BMP files of run lengths, files of other formats, and files that are damaged or cut short, as far as their
+    format tells, are refused.
     """
 
     class _Color:
@@ -121,54 +104,49 @@ class DecodeImage(Message):
 
     color: DecodeImage.Color.ValueType
     max_pixels: int
-    """The most pixels that a file may announce; larger ones are refused before they are decoded. And the most that
-    all rows of a request may become together where the steps fix no height and width. Default: 50,000,000; and,
-    of the pixels that are decoded (few of a JPEG that is decoded scaled), 256 for each that the first resize
-    makes, or 25,000,000 where that is more.
+    """The most pixels that a file may announce; larger ones are refused before they are decoded. And the most that all rows of a
+    request may become together where the steps fix no height and width. Default: 50,000,000; and, of the pixels that are decoded
+    (few of a JPEG that is decoded scaled), 256 for each that the first resize makes, or 25,000,000 where that is more.
     """
     scaled: bool
-    """A JPEG much larger than what the next step makes of it is decoded at 1/2, 1/4 or 1/8 of its size, and left at
-    least 1.75 times (at 1/8: 3 times) as large as needed: faster, and not quite the same pixels. The next step is
-    a resize or a letterbox, BILINEAR or BICUBIC, with antialias.
+    """A JPEG much larger than what the next step makes of it is decoded at 1/2, 1/4 or 1/8 of its size, and left at least 1.75
+    times (at 1/8: 3 times) as large as needed: faster, and not quite the same pixels. The next step is a resize or a letterbox,
+    BILINEAR or BICUBIC, with antialias.
     """
     ignore_orientation: bool
-    """Leaves the picture as it lies in the file, whatever its orientation in EXIF (of a PNG, also in a raw profile)
-    or XMP says.
-    """
-    @property
-    def background(self) -> RepeatedScalarFieldContainer[int]: ...
+    """Leaves the picture as it lies in the file, whatever its orientation in EXIF (of a PNG, also in a raw profile) or XMP says."""
+    background: Final[RepeatedScalarFieldContainer[int]]
+    """The color that transparent pixels are blended with: red, green, blue. Default: transparency is dropped."""
     def __init__(
-        self, *, color: DecodeImage.Color.ValueType = ..., max_pixels: int = ..., scaled: bool = ...,
-        ignore_orientation: bool = ..., background: Iterable[int] | None = ...
+        self, *, color: DecodeImage.Color.ValueType = ..., max_pixels: int = ..., scaled: bool = ..., ignore_orientation: bool = ...,
+        background: Iterable[int] | None = ...
     ) -> None: ...
 
 @final
 class Resize(Message):
-    """To height and width, or so that the shortest (or longest) side has a length, aspect kept: give one of the
-    three. The other side is cut off to whole pixels, as torchvision does (that of `longest` is rounded).
+    """To height and width, or so that the shortest (or longest) side has a length, aspect kept: give one of the three. The other
+    side is cut off to whole pixels, as torchvision does (that of `longest` is rounded).
     """
-
     height: int
     width: int
     shortest: int
     longest: int
     method: Method.ValueType
     antialias: bool
-    """When it shrinks, each pixel looks at all that it covers, as Pillow and torchvision do (default), or only at
-    its neighbours, as OpenCV does.
+    """When it shrinks, each pixel looks at all that it covers, as Pillow and torchvision do (default), or only at its neighbours,
+    as OpenCV does.
     """
     exact: bool
     """Rounds exactly as Pillow (13) does: slower, and the same to the bit. AREA is Pillow's BOX then."""
     def __init__(
-        self, *, height: int = ..., width: int = ..., shortest: int = ..., longest: int = ...,
-        method: Method.ValueType = ..., antialias: bool = ..., exact: bool = ...
+        self, *, height: int = ..., width: int = ..., shortest: int = ..., longest: int = ..., method: Method.ValueType = ...,
+        antialias: bool = ..., exact: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["antialias"]) -> bool: ...
 
 @final
 class Letterbox(Message):
     """Resizes to fit into height and width, aspect kept, and fills the rest, in equal parts on both sides."""
-
     height: int
     width: int
     fill: int
@@ -177,8 +155,8 @@ class Letterbox(Message):
     antialias: bool
     exact: bool
     def __init__(
-        self, *, height: int = ..., width: int = ..., fill: int = ..., method: Method.ValueType = ...,
-        antialias: bool = ..., exact: bool = ...
+        self, *, height: int = ..., width: int = ..., fill: int = ..., method: Method.ValueType = ..., antialias: bool = ...,
+        exact: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["fill", "antialias"]) -> bool: ...
 
@@ -202,15 +180,14 @@ class CenterCrop(Message):
     height: int
     width: int
     rounding: CenterCrop.Rounding.ValueType
-    """Where the picture is an odd number of pixels larger: how half of that is rounded, which is what is cut off
-    above and on the left.
+    """Where the picture is an odd number of pixels larger: how half of that is rounded, which is what is cut off above and on the
+    left.
     """
     def __init__(self, *, height: int = ..., width: int = ..., rounding: CenterCrop.Rounding.ValueType = ...) -> None: ...
 
 @final
 class Pad(Message):
     """Filled on the right and below up to height and width. A larger image is refused."""
-
     height: int
     width: int
     fill: int
@@ -220,15 +197,13 @@ class Pad(Message):
 @final
 class ReverseChannels(Message):
     """RGB <-> BGR."""
-
     def __init__(self) -> None: ...
 
 @final
 class Scale(Message):
-    """x * factor + offset, as FP32, or as FP64 of FP64 and of integers of 32 and 64 bits where the graph takes that.
-    Default factor 1/255: 0 to 255 becomes 0 to 1.
+    """x * factor + offset, as FP32, or as FP64 of FP64 and of integers of 32 and 64 bits where the graph takes that. Default factor
+    1/255: 0 to 255 becomes 0 to 1.
     """
-
     factor: float
     offset: float
     def __init__(self, *, factor: float = ..., offset: float = ...) -> None: ...
@@ -236,22 +211,18 @@ class Scale(Message):
 
 @final
 class Normalize(Message):
-    """(x - mean) / std, as scale computes; one number for all channels, or one each. Of numbers that are no image or
-    sound, channels are the last axis.
+    """(x - mean) / std, as scale computes; one number for all channels, or one each. Of numbers that are no image or sound,
+    channels are the last axis.
     """
-
-    @property
-    def mean(self) -> RepeatedScalarFieldContainer[float]: ...
-    @property
-    def std(self) -> RepeatedScalarFieldContainer[float]: ...
+    mean: Final[RepeatedScalarFieldContainer[float]]
+    std: Final[RepeatedScalarFieldContainer[float]]
     def __init__(self, *, mean: Iterable[float] | None = ..., std: Iterable[float] | None = ...) -> None: ...
 
 @final
 class Cast(Message):
-    """To another datatype; numbers that do not fit are limited to its range (an infinity stays one where there are
-    any), fractions are cut off. To BOOL: true of all but 0.
+    """To another datatype; numbers that do not fit are limited to its range (an infinity stays one where there are any), fractions
+    are cut off. To BOOL: true of all but 0.
     """
-
     datatype: str
     """The protocol's word: FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, BOOL."""
     def __init__(self, *, datatype: str = ...) -> None: ...
@@ -259,15 +230,11 @@ class Cast(Message):
 @final
 class Transpose(Message):
     """[height, width, channels] -> [channels, height, width]."""
-
     def __init__(self) -> None: ...
 
 @final
 class DecodeAudio(Message):
-    """BYTES (a WAV, FLAC, OGG or MP3 file) -> FP32 [samples], one channel, from -1 to 1; floats are taken as they
-    are.
-    """
-
+    """BYTES (a WAV, FLAC, OGG or MP3 file) -> FP32 [samples], one channel, from -1 to 1; floats are taken as they are."""
     sample_rate: int
     """Samples a second of the result; other files are resampled. Required."""
     max_seconds: float
@@ -277,7 +244,6 @@ class DecodeAudio(Message):
 @final
 class Samples(Message):
     """FP32 or INT16 samples [any number] -> FP32 [samples], one channel, from -1 to 1; FP32 is taken as it is."""
-
     datatype: str
     """FP32 (default) or INT16, which is divided by 32768."""
     sample_rate: int
@@ -292,7 +258,6 @@ class Resample(Message):
 @final
 class FitLength(Message):
     """Cut, or filled with zeros, to so many samples."""
-
     samples: int
     def __init__(self, *, samples: int = ...) -> None: ...
 
@@ -324,43 +289,39 @@ class LogMel(Message):
     frames_first: bool
     """Frames first: [frames, mels]."""
     centered: bool
-    """Reflected at both ends so that frame t is centred on sample t * hop (default): samples / hop frames, as
-    Whisper has them; or only whole windows.
+    """Reflected at both ends so that frame t is centred on sample t * hop (default): samples / hop frames, as Whisper has them; or
+    only whole windows.
     """
     last_frame: bool
     """Of centered frames one more, 1 + samples / hop, as librosa and torchaudio have them."""
     def __init__(
         self, *, fft: int = ..., hop: int = ..., mels: int = ..., low_hz: float = ..., high_hz: float = ...,
-        scaling: LogMel.Scaling.ValueType = ..., frames_first: bool = ..., centered: bool = ...,
-        last_frame: bool = ...
+        scaling: LogMel.Scaling.ValueType = ..., frames_first: bool = ..., centered: bool = ..., last_frame: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["centered"]) -> bool: ...
 
 @final
 class Mfcc(Message):
     """FP32 [samples] -> FP32 [coefficients, frames]: the DCT-II (orthonormal) of the log-mel in decibels."""
-
     coefficients: int
-    @property
-    def mel(self) -> LogMel: ...
+    mel: Final[LogMel]
     def __init__(self, *, coefficients: int = ..., mel: LogMel | None = ...) -> None: ...
     def HasField(self, field_name: Literal["mel"]) -> bool: ...
 
 @final
 class Tokenize(Message):
-    """BYTES (UTF-8) -> INT64 [tokens], and whatever else the graph takes: attention mask, token types. Requests of
-    different lengths share a batch: shorter ones are padded, on the side that the file says. A text without a
-    token of its own, such as an empty one, is refused.
+    """BYTES (UTF-8) -> INT64 [tokens], and whatever else the graph takes: attention mask, token types. Requests of different
+    lengths share a batch: shorter ones are padded, on the side that the file says. A text without a token of its own, such as an
+    empty one, is refused.
     """
-
     file: str
     """Hugging Face's tokenizer.json, in the model's or the version's folder. Default "tokenizer.json"."""
     max_tokens: int
     """Default: what the file says, else 512."""
     truncate: bool
     """Texts that have more tokens are cut (default), or refused."""
-    @property
-    def buckets(self) -> RepeatedScalarFieldContainer[int]: ...
+    buckets: Final[RepeatedScalarFieldContainer[int]]
+    """Texts are padded to the least of these that is long enough, and only those of one bucket share a batch. Default: see Padding."""
     input_ids: str
     """The graph's inputs. Default: input_ids, attention_mask and token_type_ids, as far as the graph has them."""
     attention_mask: str
@@ -373,8 +334,8 @@ class Tokenize(Message):
 
 @final
 class Columns(Message):
-    """Records -> the graph's inputs: each column into the input of its name, or all, in this order, into `input` as
-    one FP32 matrix.
+    """Records -> the graph's inputs: each column into the input of its name, or all, in this order, into `input` as one FP32
+    matrix.
     """
 
     class _Format:
@@ -395,14 +356,10 @@ class Columns(Message):
     TENSORS: Columns.Format.ValueType
 
     format: Columns.Format.ValueType
-    @property
-    def columns(self) -> RepeatedCompositeFieldContainer[Column]: ...
+    columns: Final[RepeatedCompositeFieldContainer[Column]]
     refuse_unknown: bool
     """A JSON field, or an Arrow column, that is no column here is ignored (default) or refused."""
-    def __init__(
-        self, *, format: Columns.Format.ValueType = ..., columns: Iterable[Column] | None = ...,
-        refuse_unknown: bool = ...
-    ) -> None: ...
+    def __init__(self, *, format: Columns.Format.ValueType = ..., columns: Iterable[Column] | None = ..., refuse_unknown: bool = ...) -> None: ...
 
 @final
 class Column(Message):
@@ -411,34 +368,33 @@ class Column(Message):
     """FP32 (default), FP64, INT64, BOOL or BYTES (text): what clients send."""
     missing: str
     """What stands in for a value that is null or NaN, written as text. Default: such a record is refused."""
-    @property
-    def vocabulary(self) -> Vocabulary: ...
-    @property
-    def date_time(self) -> DateTime: ...
-    @property
-    def hash(self) -> Hash: ...
-    allow_infinity: bool
-    """Whether infinities are let through; default: refused. A finite number that FP64 cannot hold is none, and
-    always refused.
+    vocabulary: Final[Vocabulary]
+    """Text -> its place in this list."""
+    date_time: Final[DateTime]
+    """A date and time (ISO 8601, or seconds since the epoch) -> one number for each part, in UTC. They go where the column goes, or
+    each into an input of its own, such as `ordered.hour`.
     """
-    @property
-    def allowed(self) -> RepeatedScalarFieldContainer[str]: ...
+    hash: Final[Hash]
+    """Text -> a bucket from 0 to buckets - 1, by 32-bit MurmurHash3 as scikit-learn's FeatureHasher has it."""
+    allow_infinity: bool
+    """Whether infinities are let through; default: refused. A finite number that FP64 cannot hold is none, and always refused."""
+    allowed: Final[RepeatedScalarFieldContainer[str]]
+    """The only values that are let through, written as text, for a graph that fails at any other. Default: all."""
     allow_absent: bool
-    """Whether JSON and Arrow records may leave the column out, for which `missing` stands in, too; default: such a
-    record is refused.
+    """Whether JSON and Arrow records may leave the column out, for which `missing` stands in, too; default: such a record is
+    refused.
     """
     def __init__(
         self, *, name: str = ..., datatype: str = ..., missing: str = ..., vocabulary: Vocabulary | None = ...,
-        date_time: DateTime | None = ..., hash: Hash | None = ..., allow_infinity: bool = ...,
-        allowed: Iterable[str] | None = ..., allow_absent: bool = ...
+        date_time: DateTime | None = ..., hash: Hash | None = ..., allow_infinity: bool = ..., allowed: Iterable[str] | None = ...,
+        allow_absent: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["encoding", "missing", "vocabulary", "date_time", "hash"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["encoding"]) -> Literal["vocabulary", "date_time", "hash"] | None: ...
 
 @final
 class Vocabulary(Message):
-    @property
-    def values(self) -> RepeatedScalarFieldContainer[str]: ...
+    values: Final[RepeatedScalarFieldContainer[str]]
     unseen: int
     """The number for a value that is not in the list. Default: such a record is refused."""
     def __init__(self, *, values: Iterable[str] | None = ..., unseen: int = ...) -> None: ...
@@ -473,8 +429,7 @@ class DateTime(Message):
     DAY_OF_YEAR: DateTime.Part.ValueType
     EPOCH_SECONDS: DateTime.Part.ValueType
 
-    @property
-    def parts(self) -> RepeatedScalarFieldContainer[DateTime.Part.ValueType]: ...
+    parts: Final[RepeatedScalarFieldContainer[DateTime.Part.ValueType]]
     def __init__(self, *, parts: Iterable[DateTime.Part.ValueType] | None = ...) -> None: ...
 
 @final
@@ -484,47 +439,38 @@ class Hash(Message):
 
 @final
 class Postprocess(Message):
-    """One output of the graph, and what is made of it for clients. Outputs that no entry names are given as they
-    are.
-    """
-
+    """One output of the graph, and what is made of it for clients. Outputs that no entry names are given as they are."""
     output: str
     """The graph's output."""
     name: str
     """The name that clients see. Default: `output`."""
-    @property
-    def steps(self) -> RepeatedCompositeFieldContainer[OutputStep]: ...
-    @property
-    def classes(self) -> RepeatedScalarFieldContainer[str]: ...
-    def __init__(
-        self, *, output: str = ..., name: str = ..., steps: Iterable[OutputStep] | None = ...,
-        classes: Iterable[str] | None = ...
-    ) -> None: ...
+    steps: Final[RepeatedCompositeFieldContainer[OutputStep]]
+    classes: Final[RepeatedScalarFieldContainer[str]]
+    """The names of the graph's classes, in the order of its output's last axis. Clients read them in the configuration; no value
+    changes.
+    """
+    def __init__(self, *, output: str = ..., name: str = ..., steps: Iterable[OutputStep] | None = ..., classes: Iterable[str] | None = ...) -> None: ...
 
 @final
 class OutputStep(Message):
-    @property
-    def softmax(self) -> Softmax: ...
-    @property
-    def sigmoid(self) -> Sigmoid: ...
-    @property
-    def top_k(self) -> TopK: ...
-    @property
-    def argmax(self) -> Argmax: ...
-    @property
-    def mean_pool(self) -> MeanPool: ...
-    @property
-    def l2_normalize(self) -> L2Normalize: ...
-    @property
-    def detect_boxes(self) -> DetectBoxes: ...
-    @property
-    def cast(self) -> Cast: ...
-    @property
-    def drop(self) -> Drop: ...
+    softmax: Final[Softmax]
+    """Softmax, TopK, Argmax and L2Normalize work along one axis of a row, see `axis`."""
+    sigmoid: Final[Sigmoid]
+    top_k: Final[TopK]
+    """`name` FP32 [k], `name`_index INT64 [k] and, with labels, `name`_label BYTES [k]. Last of its list."""
+    argmax: Final[Argmax]
+    """INT64 [1], or with labels BYTES [1]."""
+    mean_pool: Final[MeanPool]
+    """[tokens, size] -> [size], over the tokens that the mask says are there."""
+    l2_normalize: Final[L2Normalize]
+    detect_boxes: Final[DetectBoxes]
+    cast: Final[Cast]
+    drop: Final[Drop]
+    """Not given to clients at all. The only step of its list."""
     def __init__(
-        self, *, softmax: Softmax | None = ..., sigmoid: Sigmoid | None = ..., top_k: TopK | None = ...,
-        argmax: Argmax | None = ..., mean_pool: MeanPool | None = ..., l2_normalize: L2Normalize | None = ...,
-        detect_boxes: DetectBoxes | None = ..., cast: Cast | None = ..., drop: Drop | None = ...
+        self, *, softmax: Softmax | None = ..., sigmoid: Sigmoid | None = ..., top_k: TopK | None = ..., argmax: Argmax | None = ...,
+        mean_pool: MeanPool | None = ..., l2_normalize: L2Normalize | None = ..., detect_boxes: DetectBoxes | None = ...,
+        cast: Cast | None = ..., drop: Drop | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["step", "softmax", "sigmoid", "top_k", "argmax", "mean_pool", "l2_normalize", "detect_boxes", "cast", "drop"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["step"]) -> Literal["softmax", "sigmoid", "top_k", "argmax", "mean_pool", "l2_normalize", "detect_boxes", "cast", "drop"] | None: ...
@@ -532,8 +478,8 @@ class OutputStep(Message):
 @final
 class Softmax(Message):
     axis: int
-    """Which axis of a row's shape (without the rows) holds the classes: of [classes, height, width] 0, or -3. It
-    must be there where several axes have other sizes than 1. TopK, Argmax and L2Normalize have the same.
+    """Which axis of a row's shape (without the rows) holds the classes: of [classes, height, width] 0, or -3. It must be there
+    where several axes have other sizes than 1. TopK, Argmax and L2Normalize have the same.
     """
     def __init__(self, *, axis: int = ...) -> None: ...
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
@@ -576,10 +522,9 @@ class Drop(Message):
 
 @final
 class DetectBoxes(Message):
-    """Boxes, scores and classes -> the best of each object (non-maximum suppression within each class): `name` FP32
-    [max_boxes, 4] as x1, y1, x2, y2; `name`_score FP32 [max_boxes]; `name`_class INT64 [max_boxes]; `name`_count
-    INT32 [1], how many of them are filled, and with labels `name`_label BYTES [max_boxes]. The rest is 0. Last of
-    its list.
+    """Boxes, scores and classes -> the best of each object (non-maximum suppression within each class): `name` FP32 [max_boxes, 4]
+    as x1, y1, x2, y2; `name`_score FP32 [max_boxes]; `name`_class INT64 [max_boxes]; `name`_count INT32 [1], how many of them
+    are filled, and with labels `name`_label BYTES [max_boxes]. The rest is 0. Last of its list.
     """
 
     class _Layout:
@@ -603,44 +548,44 @@ class DetectBoxes(Message):
     max_boxes: int
     labels: str
     def __init__(
-        self, *, layout: DetectBoxes.Layout.ValueType = ..., score_threshold: float = ...,
-        overlap_threshold: float = ..., max_boxes: int = ..., labels: str = ...
+        self, *, layout: DetectBoxes.Layout.ValueType = ..., score_threshold: float = ..., overlap_threshold: float = ...,
+        max_boxes: int = ..., labels: str = ...
     ) -> None: ...
 
 @final
 class Padding(Message):
-    """Requests whose inputs differ in one axis share a batch: the shorter ones are filled up. The answers are
-    checked to be those of single requests when the model is loaded. A batch is as dear as if all its rows were as
-    long as the longest, so only like lengths share one: see buckets. Rows of which max_batch_size have more than
-    256 MiB share a batch only with rows of their very length.
+    """Requests whose inputs differ in one axis share a batch: the shorter ones are filled up. The responses are checked to be those
+    of single requests when the model is loaded. A batch is as dear as if all its rows were as long as the longest, so only like
+    lengths share one: see buckets. Rows of which max_batch_size have more than 256 MiB share a batch only with rows of their
+    very length.
     """
-
     input: str
-    """The graph's input, and its axis, the batch axis not counted. One that has a size in the graph, or in dims, is
-    filled up to that.
+    """The graph's input, and its axis, the batch axis not counted. One that has a size in the graph, or in dims, is filled up to
+    that.
     """
     axis: int
     value: float
-    @property
-    def buckets(self) -> RepeatedScalarFieldContainer[int]: ...
-    mask: str
-    """The graph's input that says what is real: 1 there, 0 where it was filled up. Made by the server; clients do
-    not send it.
+    buckets: Final[RepeatedScalarFieldContainer[int]]
+    """The axis is padded to the least of these that is long enough, and only requests of one bucket share a batch. Rising, at most
+    32. Without buckets, and above the last, requests share a batch none of which is half as long again as another (8 to 11, 12
+    to 15, 16 to 23 and so on), padded to the longest of them; where six or more rows of one priority wait that are closer (16 to
+    19, 20 to 23), those alone.
     """
-    @property
-    def cut(self) -> RepeatedCompositeFieldContainer[CutOutput]: ...
+    mask: str
+    """The graph's input that says what is real: 1 there, 0 where it was filled up. Made by the server; clients do not send it."""
+    cut: Final[RepeatedCompositeFieldContainer[CutOutput]]
+    """Outputs that have the same axis, and are cut to the request's own length, to their last part with `left`: name and axis, the
+    batch axis not counted.
+    """
     tolerance: float
-    """The most that a padded answer may differ from a single one, absolutely or relative to the value. Default 1e-3."""
+    """The most that a padded response may differ from a single one, absolutely or relative to the value. Default 1e-3."""
     left: bool
     """Fills up in front of what is real, and not behind it, as models want that look at the last token."""
     largest: float
-    """The largest fraction, whatever its sign, that requests hold: the check at load tries none that is larger. 0:
-    any.
-    """
+    """The largest fraction, whatever its sign, that requests hold: the check at load tries none that is larger. 0: any."""
     def __init__(
-        self, *, input: str = ..., axis: int = ..., value: float = ..., buckets: Iterable[int] | None = ...,
-        mask: str = ..., cut: Iterable[CutOutput] | None = ..., tolerance: float = ..., left: bool = ...,
-        largest: float = ...
+        self, *, input: str = ..., axis: int = ..., value: float = ..., buckets: Iterable[int] | None = ..., mask: str = ...,
+        cut: Iterable[CutOutput] | None = ..., tolerance: float = ..., left: bool = ..., largest: float = ...
     ) -> None: ...
 
 @final
@@ -667,77 +612,75 @@ class ModelOptions(Message):
     OFF: ModelOptions.Choice.ValueType
 
     inline: ModelOptions.Choice.ValueType
-    """Where a batch runs. AUTO (default): decided at warm-up from the measured run, checked at every run; a model
-    that grows slower leaves the event loop. ON: always on the event loop: no thread hop, half the cost of a tiny
-    model; a slow model holds up every other request. OFF: always on executor threads.
+    """Where a batch runs. AUTO (default): decided at warm-up from the measured run, checked at every run; a model that grows slower
+    leaves the event loop. ON: always on the event loop: no thread hop, half the cost of a tiny model; a slow model holds up
+    every other request. OFF: always on executor threads.
     """
     inline_limit_us: int
     """AUTO: the longest run of one batch, in microseconds, that may stay on the event loop. Default 100."""
     inline_busy_percent: int
-    """AUTO: the largest share of the event loop's time, in percent (1 to 100), that this model's runs may take
-    before it leaves the loop. Default 50.
+    """AUTO: the largest share of the event loop's time, in percent (1 to 100), that this model's runs may take before it leaves the
+    loop. Default 50.
     """
     intra_op_threads: int
     """Threads inside one operator of one run. Default: the planner's choice from cores, affinity and cgroup quota."""
     inter_op_threads: int
     """Threads across operators of one run; more than 1 also turns on ONNX Runtime's parallel execution. Default 1."""
     spinning: bool
-    """Whether ONNX Runtime's threads spin while they wait for work: shorter runs, but an idle server burns cores.
-    Default: the server's setting, which is off.
+    """Whether ONNX Runtime's threads spin while they wait for work: shorter runs, but an idle server burns cores. Default: the
+    server's setting, which is off.
     """
     max_queue_requests: int
-    """The most requests that wait for this model; one more is refused with RESOURCE_EXHAUSTED. Default: the server's
+    """The most requests that wait for this model; one more is refused with RESOURCE_EXHAUSTED. Default: the server's setting."""
+    max_queue_bytes: int
+    """The most input bytes that wait for this model; a request beyond it is refused with RESOURCE_EXHAUSTED. Default: the server's
     setting.
     """
-    max_queue_bytes: int
-    """The most input bytes that wait for this model; a request beyond it is refused with RESOURCE_EXHAUSTED.
-    Default: the server's setting.
-    """
     max_queue_wait_us: int
-    """The longest that a request is likely to wait, in microseconds, by the runs so far and what waits already; one
-    that would wait longer is refused with RESOURCE_EXHAUSTED. Default: the server's setting.
+    """The longest that a request is likely to wait, in microseconds, by the runs so far and what waits already; one that would wait
+    longer is refused with RESOURCE_EXHAUSTED. Default: the server's setting.
     """
     max_run_s: int
-    """The longest that a run of one batch may take, in seconds, on an executor thread. The server ends a longer run,
-    and its requests get ABORTED. 0: no limit. Default: the server's setting.
+    """The longest that a run of one batch may take, in seconds, on an executor thread. The server ends a longer run, and its
+    requests get ABORTED. 0: no limit. Default: the server's setting.
     """
-    @property
-    def preprocess(self) -> RepeatedCompositeFieldContainer[Preprocess]: ...
-    @property
-    def postprocess(self) -> RepeatedCompositeFieldContainer[Postprocess]: ...
+    preprocess: Final[RepeatedCompositeFieldContainer[Preprocess]]
+    """What clients send and the graph does not take as it is. Default: clients send the graph's inputs."""
+    postprocess: Final[RepeatedCompositeFieldContainer[Postprocess]]
+    """What becomes of the graph's outputs. Default: clients get them as they are."""
     preprocess_threads: int
-    """Threads that prepare inputs, at most: there is one at first, and another whenever all are at work. Default:
-    one a usable core.
+    """Threads that prepare inputs, at most: there is one at first, and another whenever all are at work. Default: one a usable
+    core.
     """
-    @property
-    def padding(self) -> RepeatedCompositeFieldContainer[Padding]: ...
+    padding: Final[RepeatedCompositeFieldContainer[Padding]]
+    """Axes in which the requests of a batch may differ. tokenize pads its own inputs without an entry here."""
     batching: ModelOptions.Choice.ValueType
-    """Whether requests share a run; the rows of one request always do. AUTO (default): yes where dynamic_batching
-    asks for it; no where the file lists inputs and outputs without dynamic_batching; else where trial runs at
-    load show that rows do not influence each other. ON: wherever the model has a batch axis, whatever the trial
-    runs show. OFF: never. Default: the server's setting.
+    """Whether requests share a run; the rows of one request always do. AUTO (default): yes where dynamic_batching asks for it; no
+    where the file lists inputs and outputs without dynamic_batching; else where trial runs at load show that rows do not
+    influence each other. ON: wherever the model has a batch axis, whatever the trial runs show. OFF: never. Default: the
+    server's setting.
     """
     batching_reason: str
-    """Why requests share a run, or do not. The server writes it into what the ModelConfig RPC gives; it replaces
-    what a file says.
-    """
+    """Why requests share a run, or do not. The server writes it into what the ModelConfig RPC gives; it replaces what a file says."""
     unsafe_operators: bool
-    """Serves a graph with operators of onnxruntime-extensions, of which some end the whole process, or hold a thread
-    for ever, on what a client may send. For models that only trusted clients ask. Default: such a graph is
-    refused.
+    """Serves a graph with operators of onnxruntime-extensions, of which some end the whole process, or hold a thread for ever, on
+    what a client may send. For models that only trusted clients ask. Default: such a graph is refused.
     """
     max_run_bytes: int
-    """Memory that all runs of this model take at once, in bytes, beside its weights; a run that needs more is
-    rejected with RESOURCE_EXHAUSTED. Default: the server's setting.
+    """Memory that all runs of this model take at once, in bytes, beside its weights; a run that needs more is rejected with
+    RESOURCE_EXHAUSTED. Default: the server's setting.
     """
-    @property
-    def max_axis(self) -> ScalarMap[str, int]: ...
+    max_axis: Final[ScalarMap[str, int]]
+    """The largest size of axes whose size the graph leaves free; a larger one is rejected with INVALID_ARGUMENT. Keys: the axis'
+    name in the graph, an input's name for all its free axes, or * for all. The least of those that apply counts. The batch axis
+    is max_batch_size's. Default: what the memory allows, by an estimate of the run's bytes that is learned at load
+    (max_run_bytes).
+    """
     def __init__(
-        self, *, inline: ModelOptions.Choice.ValueType = ..., inline_limit_us: int = ...,
-        inline_busy_percent: int = ..., intra_op_threads: int = ..., inter_op_threads: int = ..., spinning: bool = ...,
-        max_queue_requests: int = ..., max_queue_bytes: int = ..., max_queue_wait_us: int = ..., max_run_s: int = ...,
-        preprocess: Iterable[Preprocess] | None = ..., postprocess: Iterable[Postprocess] | None = ...,
-        preprocess_threads: int = ..., padding: Iterable[Padding] | None = ...,
+        self, *, inline: ModelOptions.Choice.ValueType = ..., inline_limit_us: int = ..., inline_busy_percent: int = ...,
+        intra_op_threads: int = ..., inter_op_threads: int = ..., spinning: bool = ..., max_queue_requests: int = ...,
+        max_queue_bytes: int = ..., max_queue_wait_us: int = ..., max_run_s: int = ..., preprocess: Iterable[Preprocess] | None = ...,
+        postprocess: Iterable[Postprocess] | None = ..., preprocess_threads: int = ..., padding: Iterable[Padding] | None = ...,
         batching: ModelOptions.Choice.ValueType = ..., batching_reason: str = ..., unsafe_operators: bool = ...,
         max_run_bytes: int = ..., max_axis: Mapping[str, int] | None = ...
     ) -> None: ...
@@ -792,8 +735,7 @@ class ModelRateLimiter(Message):
         count: int
         def __init__(self, *, name: str = ..., count: int = ...) -> None: ...
 
-    @property
-    def resources(self) -> RepeatedCompositeFieldContainer[ModelRateLimiter.Resource]: ...
+    resources: Final[RepeatedCompositeFieldContainer[ModelRateLimiter.Resource]]
     priority: int
     """Weight against other models: 2 gets half the runs of 1. 0 means 1."""
     def __init__(self, *, resources: Iterable[ModelRateLimiter.Resource] | None = ..., priority: int = ...) -> None: ...
@@ -842,14 +784,12 @@ class ModelInstanceGroup(Message):
     kind: ModelInstanceGroup.Kind.ValueType
     count: int
     """Instances on each of `gpus`, or in all on the CPU. 0: chosen from the machine."""
-    @property
-    def rate_limiter(self) -> ModelRateLimiter: ...
-    @property
-    def gpus(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def secondary_devices(self) -> RepeatedCompositeFieldContainer[ModelInstanceGroup.SecondaryDevice]: ...
-    @property
-    def profile(self) -> RepeatedScalarFieldContainer[str]: ...
+    rate_limiter: Final[ModelRateLimiter]
+    gpus: Final[RepeatedScalarFieldContainer[int]]
+    """CUDA device numbers. Empty: all."""
+    secondary_devices: Final[RepeatedCompositeFieldContainer[ModelInstanceGroup.SecondaryDevice]]
+    profile: Final[RepeatedScalarFieldContainer[str]]
+    """Names or numbers of TensorRT optimization profiles."""
     passive: bool
     """Loaded, but given no requests by the scheduler."""
     host_policy: str
@@ -857,19 +797,15 @@ class ModelInstanceGroup(Message):
     def __init__(
         self, *, name: str = ..., kind: ModelInstanceGroup.Kind.ValueType = ..., count: int = ...,
         rate_limiter: ModelRateLimiter | None = ..., gpus: Iterable[int] | None = ...,
-        secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ...,
-        profile: Iterable[str] | None = ..., passive: bool = ..., host_policy: str = ...
+        secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ..., profile: Iterable[str] | None = ...,
+        passive: bool = ..., host_policy: str = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["rate_limiter"]) -> bool: ...
 
 @final
 class ModelTensorReshape(Message):
-    """The shape that the model itself takes or gives when it differs from dims. Same number of elements; without the
-    batch axis.
-    """
-
-    @property
-    def shape(self) -> RepeatedScalarFieldContainer[int]: ...
+    """The shape that the model itself takes or gives when it differs from dims. Same number of elements; without the batch axis."""
+    shape: Final[RepeatedScalarFieldContainer[int]]
     def __init__(self, *, shape: Iterable[int] | None = ...) -> None: ...
 
 @final
@@ -894,10 +830,9 @@ class ModelInput(Message):
     name: str
     data_type: DataType.ValueType
     format: ModelInput.Format.ValueType
-    @property
-    def dims(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def reshape(self) -> ModelTensorReshape: ...
+    dims: Final[RepeatedScalarFieldContainer[int]]
+    """Without the batch axis when max_batch_size is over 0. -1: any length."""
+    reshape: Final[ModelTensorReshape]
     is_shape_tensor: bool
     """TensorRT shape tensor: its values are a shape, and it has no batch axis of its own."""
     allow_ragged_batch: bool
@@ -916,13 +851,11 @@ class ModelInput(Message):
 @final
 class ModelOutput(Message):
     """One output of the model."""
-
     name: str
     data_type: DataType.ValueType
-    @property
-    def dims(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def reshape(self) -> ModelTensorReshape: ...
+    dims: Final[RepeatedScalarFieldContainer[int]]
+    """Without the batch axis when max_batch_size is over 0. -1: any length."""
+    reshape: Final[ModelTensorReshape]
     label_filename: str
     """A file beside the configuration, one label a line, for the classification parameter."""
     is_shape_tensor: bool
@@ -962,14 +895,13 @@ class BatchInput(Message):
     BATCH_ITEM_SHAPE_FLATTEN: BatchInput.Kind.ValueType
 
     kind: BatchInput.Kind.ValueType
-    @property
-    def target_name(self) -> RepeatedScalarFieldContainer[str]: ...
+    target_name: Final[RepeatedScalarFieldContainer[str]]
     data_type: DataType.ValueType
-    @property
-    def source_input(self) -> RepeatedScalarFieldContainer[str]: ...
+    source_input: Final[RepeatedScalarFieldContainer[str]]
+    """The inputs that it describes."""
     def __init__(
-        self, *, kind: BatchInput.Kind.ValueType = ..., target_name: Iterable[str] | None = ...,
-        data_type: DataType.ValueType = ..., source_input: Iterable[str] | None = ...
+        self, *, kind: BatchInput.Kind.ValueType = ..., target_name: Iterable[str] | None = ..., data_type: DataType.ValueType = ...,
+        source_input: Iterable[str] | None = ...
     ) -> None: ...
 
 @final
@@ -987,11 +919,9 @@ class BatchOutput(Message):
 
     BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput.Kind.ValueType
 
-    @property
-    def target_name(self) -> RepeatedScalarFieldContainer[str]: ...
+    target_name: Final[RepeatedScalarFieldContainer[str]]
     kind: BatchOutput.Kind.ValueType
-    @property
-    def source_input(self) -> RepeatedScalarFieldContainer[str]: ...
+    source_input: Final[RepeatedScalarFieldContainer[str]]
     def __init__(
         self, *, target_name: Iterable[str] | None = ..., kind: BatchOutput.Kind.ValueType = ...,
         source_input: Iterable[str] | None = ...
@@ -1004,7 +934,6 @@ class ModelVersionPolicy(Message):
     @final
     class Latest(Message):
         """The highest version numbers."""
-
         num_versions: int
         """Default 1."""
         def __init__(self, *, num_versions: int = ...) -> None: ...
@@ -1012,23 +941,17 @@ class ModelVersionPolicy(Message):
     @final
     class All(Message):
         """Every version folder."""
-
         def __init__(self) -> None: ...
 
     @final
     class Specific(Message):
         """These and no other."""
-
-        @property
-        def versions(self) -> RepeatedScalarFieldContainer[int]: ...
+        versions: Final[RepeatedScalarFieldContainer[int]]
         def __init__(self, *, versions: Iterable[int] | None = ...) -> None: ...
 
-    @property
-    def latest(self) -> ModelVersionPolicy.Latest: ...
-    @property
-    def all(self) -> ModelVersionPolicy.All: ...
-    @property
-    def specific(self) -> ModelVersionPolicy.Specific: ...
+    latest: Final[ModelVersionPolicy.Latest]
+    all: Final[ModelVersionPolicy.All]
+    specific: Final[ModelVersionPolicy.Specific]
     def __init__(
         self, *, latest: ModelVersionPolicy.Latest | None = ..., all: ModelVersionPolicy.All | None = ...,
         specific: ModelVersionPolicy.Specific | None = ...
@@ -1058,7 +981,6 @@ class ModelOptimizationPolicy(Message):
     @final
     class Graph(Message):
         """Graph rewriting by the back end."""
-
         level: int
         """-1: basic rewriting only. 1: basic and extended. 2: none. 0: all that the back end knows, the default."""
         def __init__(self, *, level: int = ...) -> None: ...
@@ -1073,22 +995,18 @@ class ModelOptimizationPolicy(Message):
 
             @final
             class Shape(Message):
-                @property
-                def dim(self) -> RepeatedScalarFieldContainer[int]: ...
+                dim: Final[RepeatedScalarFieldContainer[int]]
                 def __init__(self, *, dim: Iterable[int] | None = ...) -> None: ...
 
             @final
             class LowerBound(Message):
                 batch_size: int
-                @property
-                def input(self) -> MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]: ...
+                input: Final[MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]]
                 def __init__(self, *, batch_size: int = ..., input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...) -> None: ...
 
             batch_size: int
-            @property
-            def input(self) -> MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]: ...
-            @property
-            def graph_lower_bound(self) -> ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound: ...
+            input: Final[MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]]
+            graph_lower_bound: Final[ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound]
             def __init__(
                 self, *, batch_size: int = ..., input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...,
                 graph_lower_bound: ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound | None = ...
@@ -1099,8 +1017,7 @@ class ModelOptimizationPolicy(Message):
         """Record runs as CUDA graphs and replay them."""
         busy_wait_events: bool
         """Poll CUDA events: faster, costs a core."""
-        @property
-        def graph_spec(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.Cuda.GraphSpec]: ...
+        graph_spec: Final[RepeatedCompositeFieldContainer[ModelOptimizationPolicy.Cuda.GraphSpec]]
         output_copy_stream: bool
         def __init__(
             self, *, graphs: bool = ..., busy_wait_events: bool = ...,
@@ -1114,53 +1031,41 @@ class ModelOptimizationPolicy(Message):
         @final
         class Accelerator(Message):
             """One of them with its options."""
-
             name: str
             """For a GPU tensorrt or cuda, for the CPU openvino and others."""
-            @property
-            def parameters(self) -> ScalarMap[str, str]: ...
+            parameters: Final[ScalarMap[str, str]]
             def __init__(self, *, name: str = ..., parameters: Mapping[str, str] | None = ...) -> None: ...
 
-        @property
-        def gpu_execution_accelerator(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]: ...
-        @property
-        def cpu_execution_accelerator(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]: ...
+        gpu_execution_accelerator: Final[RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]]
+        cpu_execution_accelerator: Final[RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]]
         def __init__(
-            self, *,
-            gpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
+            self, *, gpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
             cpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...
         ) -> None: ...
 
     @final
     class PinnedMemoryBuffer(Message):
         """Whether host buffers are page-locked, for faster copies to a device."""
-
         enable: bool
         def __init__(self, *, enable: bool = ...) -> None: ...
 
-    @property
-    def graph(self) -> ModelOptimizationPolicy.Graph: ...
+    graph: Final[ModelOptimizationPolicy.Graph]
     priority: ModelOptimizationPolicy.ModelPriority.ValueType
-    @property
-    def cuda(self) -> ModelOptimizationPolicy.Cuda: ...
-    @property
-    def execution_accelerators(self) -> ModelOptimizationPolicy.ExecutionAccelerators: ...
-    @property
-    def input_pinned_memory(self) -> ModelOptimizationPolicy.PinnedMemoryBuffer: ...
-    @property
-    def output_pinned_memory(self) -> ModelOptimizationPolicy.PinnedMemoryBuffer: ...
+    cuda: Final[ModelOptimizationPolicy.Cuda]
+    execution_accelerators: Final[ModelOptimizationPolicy.ExecutionAccelerators]
+    input_pinned_memory: Final[ModelOptimizationPolicy.PinnedMemoryBuffer]
+    output_pinned_memory: Final[ModelOptimizationPolicy.PinnedMemoryBuffer]
     gather_kernel_buffer_threshold: int
     """From this many separate buffers on, inputs are gathered by a kernel. 0: never."""
     eager_batching: bool
     """Prepare the next batch while the current one runs."""
     def __init__(
-        self, *, graph: ModelOptimizationPolicy.Graph | None = ...,
-        priority: ModelOptimizationPolicy.ModelPriority.ValueType = ...,
+        self, *, graph: ModelOptimizationPolicy.Graph | None = ..., priority: ModelOptimizationPolicy.ModelPriority.ValueType = ...,
         cuda: ModelOptimizationPolicy.Cuda | None = ...,
         execution_accelerators: ModelOptimizationPolicy.ExecutionAccelerators | None = ...,
         input_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
-        output_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
-        gather_kernel_buffer_threshold: int = ..., eager_batching: bool = ...
+        output_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ..., gather_kernel_buffer_threshold: int = ...,
+        eager_batching: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["graph", "cuda", "execution_accelerators", "input_pinned_memory", "output_pinned_memory"]) -> bool: ...
 
@@ -1189,33 +1094,30 @@ class ModelQueuePolicy(Message):
     max_queue_size: int
     """Requests; one more is refused. 0: the server's limit."""
     def __init__(
-        self, *, timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ...,
-        default_timeout_microseconds: int = ..., allow_timeout_override: bool = ..., max_queue_size: int = ...
+        self, *, timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ..., default_timeout_microseconds: int = ...,
+        allow_timeout_override: bool = ..., max_queue_size: int = ...
     ) -> None: ...
 
 @final
 class ModelDynamicBatching(Message):
     """Requests that arrive separately run together. Without a delay an idle instance takes at once what is there."""
-
-    @property
-    def preferred_batch_size(self) -> RepeatedScalarFieldContainer[int]: ...
+    preferred_batch_size: Final[RepeatedScalarFieldContainer[int]]
+    """Rows. A batch of such a size is not delayed."""
     max_queue_delay_microseconds: int
     """How long the oldest request may wait for more rows. Default 0."""
     preserve_ordering: bool
-    """Answers leave in the order in which requests came."""
+    """Responses leave in the order in which requests came."""
     priority_levels: int
     """1 is the highest, priority_levels the lowest. 0: no priorities."""
     default_priority_level: int
     """For requests that name none. Must be set when priority_levels is."""
-    @property
-    def default_queue_policy(self) -> ModelQueuePolicy: ...
-    @property
-    def priority_queue_policy(self) -> MessageMap[int, ModelQueuePolicy]: ...
+    default_queue_policy: Final[ModelQueuePolicy]
+    priority_queue_policy: Final[MessageMap[int, ModelQueuePolicy]]
+    """By priority level; others have default_queue_policy."""
     def __init__(
         self, *, preferred_batch_size: Iterable[int] | None = ..., max_queue_delay_microseconds: int = ...,
         preserve_ordering: bool = ..., priority_levels: int = ..., default_priority_level: int = ...,
-        default_queue_policy: ModelQueuePolicy | None = ...,
-        priority_queue_policy: Mapping[int, ModelQueuePolicy] | None = ...
+        default_queue_policy: ModelQueuePolicy | None = ..., priority_queue_policy: Mapping[int, ModelQueuePolicy] | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["default_queue_policy"]) -> bool: ...
 
@@ -1245,43 +1147,39 @@ class ModelSequenceBatching(Message):
         CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control.Kind.ValueType
 
         kind: ModelSequenceBatching.Control.Kind.ValueType
-        @property
-        def int32_false_true(self) -> RepeatedScalarFieldContainer[int]: ...
-        @property
-        def fp32_false_true(self) -> RepeatedScalarFieldContainer[float]: ...
-        @property
-        def bool_false_true(self) -> RepeatedScalarFieldContainer[bool]: ...
+        int32_false_true: Final[RepeatedScalarFieldContainer[int]]
+        """The two values that stand for false and true."""
+        fp32_false_true: Final[RepeatedScalarFieldContainer[float]]
+        """As above."""
+        bool_false_true: Final[RepeatedScalarFieldContainer[bool]]
+        """As above."""
         data_type: DataType.ValueType
         """Of the correlation id only."""
         def __init__(
-            self, *, kind: ModelSequenceBatching.Control.Kind.ValueType = ...,
-            int32_false_true: Iterable[int] | None = ..., fp32_false_true: Iterable[float] | None = ...,
-            bool_false_true: Iterable[bool] | None = ..., data_type: DataType.ValueType = ...
+            self, *, kind: ModelSequenceBatching.Control.Kind.ValueType = ..., int32_false_true: Iterable[int] | None = ...,
+            fp32_false_true: Iterable[float] | None = ..., bool_false_true: Iterable[bool] | None = ...,
+            data_type: DataType.ValueType = ...
         ) -> None: ...
 
     @final
     class ControlInput(Message):
         """An input that the server fills."""
-
         name: str
-        @property
-        def control(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.Control]: ...
+        control: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.Control]]
         def __init__(self, *, name: str = ..., control: Iterable[ModelSequenceBatching.Control] | None = ...) -> None: ...
 
     @final
     class InitialState(Message):
         """What a sequence's state holds before its first request."""
-
         data_type: DataType.ValueType
-        @property
-        def dims(self) -> RepeatedScalarFieldContainer[int]: ...
+        dims: Final[RepeatedScalarFieldContainer[int]]
         zero_data: bool
         data_file: str
         """In the model's folder initial_state/."""
         name: str
         def __init__(
-            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ...,
-            data_file: str = ..., name: str = ...
+            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ..., data_file: str = ...,
+            name: str = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["state_data", "zero_data", "data_file"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["state_data"]) -> Literal["zero_data", "data_file"] | None: ...
@@ -1289,28 +1187,25 @@ class ModelSequenceBatching(Message):
     @final
     class State(Message):
         """An input and the output that feeds it."""
-
         input_name: str
         output_name: str
         data_type: DataType.ValueType
-        @property
-        def dims(self) -> RepeatedScalarFieldContainer[int]: ...
-        @property
-        def initial_state(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.InitialState]: ...
+        dims: Final[RepeatedScalarFieldContainer[int]]
+        """Without the batch axis. -1: any length."""
+        initial_state: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.InitialState]]
         use_same_buffer_for_input_output: bool
         """The model may write its output over its input."""
         use_growable_memory: bool
         """The state may grow with each request."""
         def __init__(
-            self, *, input_name: str = ..., output_name: str = ..., data_type: DataType.ValueType = ...,
-            dims: Iterable[int] | None = ..., initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ...,
-            use_same_buffer_for_input_output: bool = ..., use_growable_memory: bool = ...
+            self, *, input_name: str = ..., output_name: str = ..., data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ...,
+            initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ..., use_same_buffer_for_input_output: bool = ...,
+            use_growable_memory: bool = ...
         ) -> None: ...
 
     @final
     class StrategyDirect(Message):
         """Each sequence has a fixed slot in the batch: for models that keep state by slot."""
-
         max_queue_delay_microseconds: int
         minimum_slot_utilization: float
         """Do not delay once this share (0 to 1) of the slots is filled."""
@@ -1319,11 +1214,9 @@ class ModelSequenceBatching(Message):
     @final
     class StrategyOldest(Message):
         """Slots are filled from the oldest requests: for models whose state travels with the request."""
-
         max_candidate_sequences: int
         """Sequences that are active at once."""
-        @property
-        def preferred_batch_size(self) -> RepeatedScalarFieldContainer[int]: ...
+        preferred_batch_size: Final[RepeatedScalarFieldContainer[int]]
         max_queue_delay_microseconds: int
         preserve_ordering: bool
         def __init__(
@@ -1331,22 +1224,18 @@ class ModelSequenceBatching(Message):
             max_queue_delay_microseconds: int = ..., preserve_ordering: bool = ...
         ) -> None: ...
 
-    @property
-    def direct(self) -> ModelSequenceBatching.StrategyDirect: ...
-    @property
-    def oldest(self) -> ModelSequenceBatching.StrategyOldest: ...
+    direct: Final[ModelSequenceBatching.StrategyDirect]
+    oldest: Final[ModelSequenceBatching.StrategyOldest]
     max_sequence_idle_microseconds: int
     """A sequence without requests for so long is over. Default 1000000."""
-    @property
-    def control_input(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.ControlInput]: ...
-    @property
-    def state(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.State]: ...
+    control_input: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.ControlInput]]
+    state: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.State]]
+    """Outputs that come back as inputs of the sequence's next request."""
     iterative_sequence: bool
     """The model asks to be run again on the same request."""
     def __init__(
-        self, *, direct: ModelSequenceBatching.StrategyDirect | None = ...,
-        oldest: ModelSequenceBatching.StrategyOldest | None = ..., max_sequence_idle_microseconds: int = ...,
-        control_input: Iterable[ModelSequenceBatching.ControlInput] | None = ...,
+        self, *, direct: ModelSequenceBatching.StrategyDirect | None = ..., oldest: ModelSequenceBatching.StrategyOldest | None = ...,
+        max_sequence_idle_microseconds: int = ..., control_input: Iterable[ModelSequenceBatching.ControlInput] | None = ...,
         state: Iterable[ModelSequenceBatching.State] | None = ..., iterative_sequence: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["strategy_choice", "direct", "oldest"]) -> bool: ...
@@ -1359,22 +1248,20 @@ class ModelEnsembling(Message):
     @final
     class Step(Message):
         """One member model."""
-
         model_name: str
         model_version: int
         """-1: the newest."""
-        @property
-        def input_map(self) -> ScalarMap[str, str]: ...
-        @property
-        def output_map(self) -> ScalarMap[str, str]: ...
+        input_map: Final[ScalarMap[str, str]]
+        """The member's input name -> the name of a tensor of the ensemble."""
+        output_map: Final[ScalarMap[str, str]]
+        """The member's output name -> the name of a tensor of the ensemble."""
         model_namespace: str
         def __init__(
             self, *, model_name: str = ..., model_version: int = ..., input_map: Mapping[str, str] | None = ...,
             output_map: Mapping[str, str] | None = ..., model_namespace: str = ...
         ) -> None: ...
 
-    @property
-    def step(self) -> RepeatedCompositeFieldContainer[ModelEnsembling.Step]: ...
+    step: Final[RepeatedCompositeFieldContainer[ModelEnsembling.Step]]
     max_inflight_requests: int
     """Per step. 0: no limit."""
     def __init__(self, *, step: Iterable[ModelEnsembling.Step] | None = ..., max_inflight_requests: int = ...) -> None: ...
@@ -1382,7 +1269,6 @@ class ModelEnsembling(Message):
 @final
 class ModelParameter(Message):
     """A value meant for the back end."""
-
     string_value: str
     def __init__(self, *, string_value: str = ...) -> None: ...
 
@@ -1393,10 +1279,9 @@ class ModelWarmup(Message):
     @final
     class Input(Message):
         """What one warm-up input holds."""
-
         data_type: DataType.ValueType
-        @property
-        def dims(self) -> RepeatedScalarFieldContainer[int]: ...
+        dims: Final[RepeatedScalarFieldContainer[int]]
+        """Without the batch axis; all axes fixed."""
         zero_data: bool
         random_data: bool
         input_data_file: str
@@ -1411,27 +1296,20 @@ class ModelWarmup(Message):
     name: str
     batch_size: int
     """Rows. 0: a model without batching."""
-    @property
-    def inputs(self) -> MessageMap[str, ModelWarmup.Input]: ...
+    inputs: Final[MessageMap[str, ModelWarmup.Input]]
     count: int
     """Times. 0 means 1."""
-    def __init__(
-        self, *, name: str = ..., batch_size: int = ..., inputs: Mapping[str, ModelWarmup.Input] | None = ...,
-        count: int = ...
-    ) -> None: ...
+    def __init__(self, *, name: str = ..., batch_size: int = ..., inputs: Mapping[str, ModelWarmup.Input] | None = ..., count: int = ...) -> None: ...
 
 @final
 class ModelOperations(Message):
     """Libraries with custom operators, loaded before the model."""
-
-    @property
-    def op_library_filename(self) -> RepeatedScalarFieldContainer[str]: ...
+    op_library_filename: Final[RepeatedScalarFieldContainer[str]]
     def __init__(self, *, op_library_filename: Iterable[str] | None = ...) -> None: ...
 
 @final
 class ModelTransactionPolicy(Message):
-    """How many answers a request has."""
-
+    """How many responses a request has."""
     decoupled: bool
     """Any number, on a stream."""
     def __init__(self, *, decoupled: bool = ...) -> None: ...
@@ -1443,18 +1321,15 @@ class ModelRepositoryAgents(Message):
     @final
     class Agent(Message):
         name: str
-        @property
-        def parameters(self) -> ScalarMap[str, str]: ...
+        parameters: Final[ScalarMap[str, str]]
         def __init__(self, *, name: str = ..., parameters: Mapping[str, str] | None = ...) -> None: ...
 
-    @property
-    def agents(self) -> RepeatedCompositeFieldContainer[ModelRepositoryAgents.Agent]: ...
+    agents: Final[RepeatedCompositeFieldContainer[ModelRepositoryAgents.Agent]]
     def __init__(self, *, agents: Iterable[ModelRepositoryAgents.Agent] | None = ...) -> None: ...
 
 @final
 class ModelResponseCache(Message):
-    """Whether equal requests are answered from a cache."""
-
+    """Whether equal requests are served from a cache."""
     enable: bool
     def __init__(self, *, enable: bool = ...) -> None: ...
 
@@ -1474,14 +1349,12 @@ class ModelMetrics(Message):
 
         @final
         class HistogramOptions(Message):
-            @property
-            def buckets(self) -> RepeatedScalarFieldContainer[float]: ...
+            buckets: Final[RepeatedScalarFieldContainer[float]]
+            """Upper bounds, ascending."""
             def __init__(self, *, buckets: Iterable[float] | None = ...) -> None: ...
 
-        @property
-        def metric_identifier(self) -> ModelMetrics.MetricControl.MetricIdentifier: ...
-        @property
-        def histogram_options(self) -> ModelMetrics.MetricControl.HistogramOptions: ...
+        metric_identifier: Final[ModelMetrics.MetricControl.MetricIdentifier]
+        histogram_options: Final[ModelMetrics.MetricControl.HistogramOptions]
         def __init__(
             self, *, metric_identifier: ModelMetrics.MetricControl.MetricIdentifier | None = ...,
             histogram_options: ModelMetrics.MetricControl.HistogramOptions | None = ...
@@ -1489,14 +1362,12 @@ class ModelMetrics(Message):
         def HasField(self, field_name: Literal["metric_options", "metric_identifier", "histogram_options"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["metric_options"]) -> Literal["histogram_options"] | None: ...
 
-    @property
-    def metric_control(self) -> RepeatedCompositeFieldContainer[ModelMetrics.MetricControl]: ...
+    metric_control: Final[RepeatedCompositeFieldContainer[ModelMetrics.MetricControl]]
     def __init__(self, *, metric_control: Iterable[ModelMetrics.MetricControl] | None = ...) -> None: ...
 
 @final
 class ModelConfig(Message):
     """The configuration of one model, all its versions."""
-
     name: str
     """Its folder's name when left out."""
     platform: str
@@ -1505,63 +1376,47 @@ class ModelConfig(Message):
     """The back end that runs it: onnxruntime."""
     runtime: str
     """Which build of the back end to use."""
-    @property
-    def version_policy(self) -> ModelVersionPolicy: ...
+    version_policy: Final[ModelVersionPolicy]
     max_batch_size: int
     """The most rows in one run. 0: the model has no batch axis, and shapes are used whole."""
-    @property
-    def input(self) -> RepeatedCompositeFieldContainer[ModelInput]: ...
-    @property
-    def output(self) -> RepeatedCompositeFieldContainer[ModelOutput]: ...
-    @property
-    def batch_input(self) -> RepeatedCompositeFieldContainer[BatchInput]: ...
-    @property
-    def batch_output(self) -> RepeatedCompositeFieldContainer[BatchOutput]: ...
-    @property
-    def optimization(self) -> ModelOptimizationPolicy: ...
-    @property
-    def dynamic_batching(self) -> ModelDynamicBatching: ...
-    @property
-    def sequence_batching(self) -> ModelSequenceBatching: ...
-    @property
-    def ensemble_scheduling(self) -> ModelEnsembling: ...
-    @property
-    def instance_group(self) -> RepeatedCompositeFieldContainer[ModelInstanceGroup]: ...
+    input: Final[RepeatedCompositeFieldContainer[ModelInput]]
+    output: Final[RepeatedCompositeFieldContainer[ModelOutput]]
+    batch_input: Final[RepeatedCompositeFieldContainer[BatchInput]]
+    batch_output: Final[RepeatedCompositeFieldContainer[BatchOutput]]
+    optimization: Final[ModelOptimizationPolicy]
+    dynamic_batching: Final[ModelDynamicBatching]
+    sequence_batching: Final[ModelSequenceBatching]
+    ensemble_scheduling: Final[ModelEnsembling]
+    instance_group: Final[RepeatedCompositeFieldContainer[ModelInstanceGroup]]
+    """Empty: chosen from the machine."""
     default_model_filename: str
     """In each version folder. Default model.onnx."""
-    @property
-    def cc_model_filenames(self) -> ScalarMap[str, str]: ...
-    @property
-    def metric_tags(self) -> ScalarMap[str, str]: ...
-    @property
-    def parameters(self) -> MessageMap[str, ModelParameter]: ...
-    @property
-    def model_warmup(self) -> RepeatedCompositeFieldContainer[ModelWarmup]: ...
-    @property
-    def model_operations(self) -> ModelOperations: ...
-    @property
-    def model_transaction_policy(self) -> ModelTransactionPolicy: ...
-    @property
-    def model_repository_agents(self) -> ModelRepositoryAgents: ...
-    @property
-    def response_cache(self) -> ModelResponseCache: ...
-    @property
-    def model_metrics(self) -> ModelMetrics: ...
-    @property
-    def inferd(self) -> ModelOptions: ...
+    cc_model_filenames: Final[ScalarMap[str, str]]
+    """CUDA compute capability, such as "7.5" -> the file to use there."""
+    metric_tags: Final[ScalarMap[str, str]]
+    """Labels added to this model's metrics."""
+    parameters: Final[MessageMap[str, ModelParameter]]
+    """Meant for the back end."""
+    model_warmup: Final[RepeatedCompositeFieldContainer[ModelWarmup]]
+    model_operations: Final[ModelOperations]
+    model_transaction_policy: Final[ModelTransactionPolicy]
+    model_repository_agents: Final[ModelRepositoryAgents]
+    response_cache: Final[ModelResponseCache]
+    model_metrics: Final[ModelMetrics]
+    inferd: Final[ModelOptions]
+    """Not Triton's: what only inferd knows."""
     def __init__(
         self, *, name: str = ..., platform: str = ..., backend: str = ..., runtime: str = ...,
-        version_policy: ModelVersionPolicy | None = ..., max_batch_size: int = ...,
-        input: Iterable[ModelInput] | None = ..., output: Iterable[ModelOutput] | None = ...,
-        batch_input: Iterable[BatchInput] | None = ..., batch_output: Iterable[BatchOutput] | None = ...,
-        optimization: ModelOptimizationPolicy | None = ..., dynamic_batching: ModelDynamicBatching | None = ...,
-        sequence_batching: ModelSequenceBatching | None = ..., ensemble_scheduling: ModelEnsembling | None = ...,
-        instance_group: Iterable[ModelInstanceGroup] | None = ..., default_model_filename: str = ...,
-        cc_model_filenames: Mapping[str, str] | None = ..., metric_tags: Mapping[str, str] | None = ...,
-        parameters: Mapping[str, ModelParameter] | None = ..., model_warmup: Iterable[ModelWarmup] | None = ...,
-        model_operations: ModelOperations | None = ..., model_transaction_policy: ModelTransactionPolicy | None = ...,
-        model_repository_agents: ModelRepositoryAgents | None = ..., response_cache: ModelResponseCache | None = ...,
-        model_metrics: ModelMetrics | None = ..., inferd: ModelOptions | None = ...
+        version_policy: ModelVersionPolicy | None = ..., max_batch_size: int = ..., input: Iterable[ModelInput] | None = ...,
+        output: Iterable[ModelOutput] | None = ..., batch_input: Iterable[BatchInput] | None = ...,
+        batch_output: Iterable[BatchOutput] | None = ..., optimization: ModelOptimizationPolicy | None = ...,
+        dynamic_batching: ModelDynamicBatching | None = ..., sequence_batching: ModelSequenceBatching | None = ...,
+        ensemble_scheduling: ModelEnsembling | None = ..., instance_group: Iterable[ModelInstanceGroup] | None = ...,
+        default_model_filename: str = ..., cc_model_filenames: Mapping[str, str] | None = ...,
+        metric_tags: Mapping[str, str] | None = ..., parameters: Mapping[str, ModelParameter] | None = ...,
+        model_warmup: Iterable[ModelWarmup] | None = ..., model_operations: ModelOperations | None = ...,
+        model_transaction_policy: ModelTransactionPolicy | None = ..., model_repository_agents: ModelRepositoryAgents | None = ...,
+        response_cache: ModelResponseCache | None = ..., model_metrics: ModelMetrics | None = ..., inferd: ModelOptions | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["scheduling_choice", "version_policy", "optimization", "dynamic_batching", "sequence_batching", "ensemble_scheduling", "model_operations", "model_transaction_policy", "model_repository_agents", "response_cache", "model_metrics", "inferd"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["scheduling_choice"]) -> Literal["dynamic_batching", "sequence_batching", "ensemble_scheduling"] | None: ...
@@ -1604,8 +1459,8 @@ class ServerMetadataRequest(Message):
 class ServerMetadataResponse(Message):
     name: str
     version: str
-    @property
-    def extensions(self) -> RepeatedScalarFieldContainer[str]: ...
+    extensions: Final[RepeatedScalarFieldContainer[str]]
+    """Names of the protocol extensions that work on this server, such as "statistics"."""
     def __init__(self, *, name: str = ..., version: str = ..., extensions: Iterable[str] | None = ...) -> None: ...
 
 @final
@@ -1614,8 +1469,8 @@ class ModelMetadataRequest(Message):
     version: str
     """Empty: the newest that is ready."""
     properties: bool
-    """Whether the response is to have `properties`. MLServer's clients cannot read a response that has them: they
-    expect messages there.
+    """Whether the response is to have `properties`. MLServer's clients cannot read a response that has them: they expect messages
+    there.
     """
     def __init__(self, *, name: str = ..., version: str = ..., properties: bool = ...) -> None: ...
 
@@ -1626,36 +1481,34 @@ class ModelMetadataResponse(Message):
     @final
     class TensorMetadata(Message):
         """One input or output."""
-
         name: str
         datatype: str
         """BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 or BYTES."""
-        @property
-        def shape(self) -> RepeatedScalarFieldContainer[int]: ...
+        shape: Final[RepeatedScalarFieldContainer[int]]
+        """With the batch axis where there is one; -1 stands for an axis of any length."""
         def __init__(self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...) -> None: ...
 
     name: str
-    @property
-    def versions(self) -> RepeatedScalarFieldContainer[str]: ...
+    versions: Final[RepeatedScalarFieldContainer[str]]
+    """The versions that are ready, as decimal integers."""
     platform: str
     """What runs the model, such as "onnxruntime_onnx"."""
-    @property
-    def inputs(self) -> RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]: ...
-    @property
-    def outputs(self) -> RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]: ...
-    @property
-    def properties(self) -> ScalarMap[str, str]: ...
+    inputs: Final[RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]]
+    outputs: Final[RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]]
+    properties: Final[ScalarMap[str, str]]
+    """Where a response comes from: model_sha256, runtime, provider, config_sha256, and external_data_sha256 of a model whose
+    weights lie in other files. Of the version that was asked for. KServe's protocol has this field, Triton's has not. And
+    label.NAME, the version that a label names. Empty unless the request asks for them.
+    """
     def __init__(
         self, *, name: str = ..., versions: Iterable[str] | None = ..., platform: str = ...,
         inputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
-        outputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
-        properties: Mapping[str, str] | None = ...
+        outputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ..., properties: Mapping[str, str] | None = ...
     ) -> None: ...
 
 @final
 class InferParameter(Message):
     """A value of a request, response or tensor parameter."""
-
     bool_param: bool
     int64_param: int
     string_param: str
@@ -1670,26 +1523,25 @@ class InferParameter(Message):
 
 @final
 class InferTensorContents(Message):
-    """A tensor's elements in row-major order, in the one field that suits its datatype. The slow form: raw contents
-    travel without conversion. FP16 and BF16 have no field here.
+    """A tensor's elements in row-major order, in the one field that suits its datatype. The slow form: raw contents travel without
+    conversion. FP16 and BF16 have no field here.
     """
-
-    @property
-    def bool_contents(self) -> RepeatedScalarFieldContainer[bool]: ...
-    @property
-    def int_contents(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def int64_contents(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def uint_contents(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def uint64_contents(self) -> RepeatedScalarFieldContainer[int]: ...
-    @property
-    def fp32_contents(self) -> RepeatedScalarFieldContainer[float]: ...
-    @property
-    def fp64_contents(self) -> RepeatedScalarFieldContainer[float]: ...
-    @property
-    def bytes_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    bool_contents: Final[RepeatedScalarFieldContainer[bool]]
+    """BOOL."""
+    int_contents: Final[RepeatedScalarFieldContainer[int]]
+    """INT8, INT16, INT32."""
+    int64_contents: Final[RepeatedScalarFieldContainer[int]]
+    """INT64."""
+    uint_contents: Final[RepeatedScalarFieldContainer[int]]
+    """UINT8, UINT16, UINT32."""
+    uint64_contents: Final[RepeatedScalarFieldContainer[int]]
+    """UINT64."""
+    fp32_contents: Final[RepeatedScalarFieldContainer[float]]
+    """FP32."""
+    fp64_contents: Final[RepeatedScalarFieldContainer[float]]
+    """FP64."""
+    bytes_contents: Final[RepeatedScalarFieldContainer[bytes]]
+    """BYTES."""
     def __init__(
         self, *, bool_contents: Iterable[bool] | None = ..., int_contents: Iterable[int] | None = ...,
         int64_contents: Iterable[int] | None = ..., uint_contents: Iterable[int] | None = ...,
@@ -1702,16 +1554,14 @@ class ModelInferRequest(Message):
     @final
     class InferInputTensor(Message):
         """One input. Its elements are in `contents`, in raw_input_contents, or in shared memory."""
-
         name: str
         datatype: str
         """The model's datatype for this input; nothing is converted."""
-        @property
-        def shape(self) -> RepeatedScalarFieldContainer[int]: ...
-        @property
-        def parameters(self) -> MessageMap[str, InferParameter]: ...
-        @property
-        def contents(self) -> InferTensorContents: ...
+        shape: Final[RepeatedScalarFieldContainer[int]]
+        parameters: Final[MessageMap[str, InferParameter]]
+        """Where shared memory is used: shared_memory_region, shared_memory_offset and shared_memory_byte_size."""
+        contents: Final[InferTensorContents]
+        """Left out when raw_input_contents is used, which then holds every input of the request."""
         def __init__(
             self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...,
             parameters: Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | None = ...
@@ -1721,10 +1571,11 @@ class ModelInferRequest(Message):
     @final
     class InferRequestedOutputTensor(Message):
         """One output that the caller wants."""
-
         name: str
-        @property
-        def parameters(self) -> MessageMap[str, InferParameter]: ...
+        parameters: Final[MessageMap[str, InferParameter]]
+        """classification (int64 k): the k best classes as BYTES "value:index[:label]" instead of the tensor. Shared memory parameters:
+        where to put the output.
+        """
         def __init__(self, *, name: str = ..., parameters: Mapping[str, InferParameter] | None = ...) -> None: ...
 
     model_name: str
@@ -1732,18 +1583,20 @@ class ModelInferRequest(Message):
     """Empty: the newest that is ready."""
     id: str
     """Comes back in the response and in error messages."""
-    @property
-    def parameters(self) -> MessageMap[str, InferParameter]: ...
-    @property
-    def inputs(self) -> RepeatedCompositeFieldContainer[ModelInferRequest.InferInputTensor]: ...
-    @property
-    def outputs(self) -> RepeatedCompositeFieldContainer[ModelInferRequest.InferRequestedOutputTensor]: ...
-    @property
-    def raw_input_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    parameters: Final[MessageMap[str, InferParameter]]
+    """Reserved: sequence_id, sequence_start, sequence_end, priority (1 is the highest, 0 the model's default), timeout
+    (microseconds in the queue), headers, and names that begin with "triton_".
+    """
+    inputs: Final[RepeatedCompositeFieldContainer[ModelInferRequest.InferInputTensor]]
+    outputs: Final[RepeatedCompositeFieldContainer[ModelInferRequest.InferRequestedOutputTensor]]
+    """Empty: all outputs."""
+    raw_input_contents: Final[RepeatedScalarFieldContainer[bytes]]
+    """The bytes of each input, in the order of `inputs` less those in shared memory. BYTES elements: a 4-byte little- endian
+    length, then the data. BOOL: 1 byte each. All inputs travel raw or none does.
+    """
     def __init__(
         self, *, model_name: str = ..., model_version: str = ..., id: str = ...,
-        parameters: Mapping[str, InferParameter] | None = ...,
-        inputs: Iterable[ModelInferRequest.InferInputTensor] | None = ...,
+        parameters: Mapping[str, InferParameter] | None = ..., inputs: Iterable[ModelInferRequest.InferInputTensor] | None = ...,
         outputs: Iterable[ModelInferRequest.InferRequestedOutputTensor] | None = ...,
         raw_input_contents: Iterable[bytes] | None = ...
     ) -> None: ...
@@ -1753,15 +1606,12 @@ class ModelInferResponse(Message):
     @final
     class InferOutputTensor(Message):
         """One output."""
-
         name: str
         datatype: str
-        @property
-        def shape(self) -> RepeatedScalarFieldContainer[int]: ...
-        @property
-        def parameters(self) -> MessageMap[str, InferParameter]: ...
-        @property
-        def contents(self) -> InferTensorContents: ...
+        shape: Final[RepeatedScalarFieldContainer[int]]
+        parameters: Final[MessageMap[str, InferParameter]]
+        contents: Final[InferTensorContents]
+        """Not used by inferd, which responds raw."""
         def __init__(
             self, *, name: str = ..., datatype: str = ..., shape: Iterable[int] | None = ...,
             parameters: Mapping[str, InferParameter] | None = ..., contents: InferTensorContents | None = ...
@@ -1773,16 +1623,13 @@ class ModelInferResponse(Message):
     """The version that ran."""
     id: str
     """The request's."""
-    @property
-    def parameters(self) -> MessageMap[str, InferParameter]: ...
-    @property
-    def outputs(self) -> RepeatedCompositeFieldContainer[ModelInferResponse.InferOutputTensor]: ...
-    @property
-    def raw_output_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    parameters: Final[MessageMap[str, InferParameter]]
+    outputs: Final[RepeatedCompositeFieldContainer[ModelInferResponse.InferOutputTensor]]
+    raw_output_contents: Final[RepeatedScalarFieldContainer[bytes]]
+    """The bytes of each output, in the order of `outputs` less those in shared memory; same form as raw_input_contents."""
     def __init__(
         self, *, model_name: str = ..., model_version: str = ..., id: str = ...,
-        parameters: Mapping[str, InferParameter] | None = ...,
-        outputs: Iterable[ModelInferResponse.InferOutputTensor] | None = ...,
+        parameters: Mapping[str, InferParameter] | None = ..., outputs: Iterable[ModelInferResponse.InferOutputTensor] | None = ...,
         raw_output_contents: Iterable[bytes] | None = ...
     ) -> None: ...
 
@@ -1790,8 +1637,8 @@ class ModelInferResponse(Message):
 class ModelStreamInferResponse(Message):
     error_message: str
     """Empty when the inference succeeded."""
-    @property
-    def infer_response(self) -> ModelInferResponse: ...
+    infer_response: Final[ModelInferResponse]
+    """On an error only its id is set."""
     def __init__(self, *, error_message: str = ..., infer_response: ModelInferResponse | None = ...) -> None: ...
     def HasField(self, field_name: Literal["infer_response"]) -> bool: ...
 
@@ -1804,8 +1651,7 @@ class ModelConfigRequest(Message):
 
 @final
 class ModelConfigResponse(Message):
-    @property
-    def config(self) -> ModelConfig: ...
+    config: Final[ModelConfig]
     def __init__(self, *, config: ModelConfig | None = ...) -> None: ...
     def HasField(self, field_name: Literal["config"]) -> bool: ...
 
@@ -1820,7 +1666,6 @@ class ModelStatisticsRequest(Message):
 @final
 class StatisticDuration(Message):
     """How often something happened and how long it took in all."""
-
     count: int
     ns: int
     """Sum over all of them, nanoseconds."""
@@ -1829,69 +1674,57 @@ class StatisticDuration(Message):
 @final
 class InferStatistics(Message):
     """Counted once a request, whatever its rows."""
-
-    @property
-    def success(self) -> StatisticDuration: ...
-    @property
-    def fail(self) -> StatisticDuration: ...
-    @property
-    def queue(self) -> StatisticDuration: ...
-    @property
-    def compute_input(self) -> StatisticDuration: ...
-    @property
-    def compute_infer(self) -> StatisticDuration: ...
-    @property
-    def compute_output(self) -> StatisticDuration: ...
-    @property
-    def cache_hit(self) -> StatisticDuration: ...
-    @property
-    def cache_miss(self) -> StatisticDuration: ...
+    success: Final[StatisticDuration]
+    """From arrival to response."""
+    fail: Final[StatisticDuration]
+    """From arrival to error."""
+    queue: Final[StatisticDuration]
+    """Waiting for an instance."""
+    compute_input: Final[StatisticDuration]
+    """The preprocess stage: rows written into the batch."""
+    compute_infer: Final[StatisticDuration]
+    """The execute stage: the model's run."""
+    compute_output: Final[StatisticDuration]
+    """The encode stage: the response made from the outputs."""
+    cache_hit: Final[StatisticDuration]
+    """Served from the response cache: look-up and copy."""
+    cache_miss: Final[StatisticDuration]
+    """Not in the response cache: look-up and insertion."""
     def __init__(
-        self, *, success: StatisticDuration | None = ..., fail: StatisticDuration | None = ...,
-        queue: StatisticDuration | None = ..., compute_input: StatisticDuration | None = ...,
-        compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...,
-        cache_hit: StatisticDuration | None = ..., cache_miss: StatisticDuration | None = ...
+        self, *, success: StatisticDuration | None = ..., fail: StatisticDuration | None = ..., queue: StatisticDuration | None = ...,
+        compute_input: StatisticDuration | None = ..., compute_infer: StatisticDuration | None = ...,
+        compute_output: StatisticDuration | None = ..., cache_hit: StatisticDuration | None = ...,
+        cache_miss: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss"]) -> bool: ...
 
 @final
 class InferResponseStatistics(Message):
     """For decoupled models, by position of the response within its request."""
-
-    @property
-    def compute_infer(self) -> StatisticDuration: ...
-    @property
-    def compute_output(self) -> StatisticDuration: ...
-    @property
-    def success(self) -> StatisticDuration: ...
-    @property
-    def fail(self) -> StatisticDuration: ...
-    @property
-    def empty_response(self) -> StatisticDuration: ...
-    @property
-    def cancel(self) -> StatisticDuration: ...
+    compute_infer: Final[StatisticDuration]
+    compute_output: Final[StatisticDuration]
+    success: Final[StatisticDuration]
+    fail: Final[StatisticDuration]
+    empty_response: Final[StatisticDuration]
+    cancel: Final[StatisticDuration]
     def __init__(
         self, *, compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...,
-        success: StatisticDuration | None = ..., fail: StatisticDuration | None = ...,
-        empty_response: StatisticDuration | None = ..., cancel: StatisticDuration | None = ...
+        success: StatisticDuration | None = ..., fail: StatisticDuration | None = ..., empty_response: StatisticDuration | None = ...,
+        cancel: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["compute_infer", "compute_output", "success", "fail", "empty_response", "cancel"]) -> bool: ...
 
 @final
 class InferBatchStatistics(Message):
     """Counted once a run, by number of rows."""
-
     batch_size: int
     """Rows in the run."""
-    @property
-    def compute_input(self) -> StatisticDuration: ...
-    @property
-    def compute_infer(self) -> StatisticDuration: ...
-    @property
-    def compute_output(self) -> StatisticDuration: ...
+    compute_input: Final[StatisticDuration]
+    compute_infer: Final[StatisticDuration]
+    compute_output: Final[StatisticDuration]
     def __init__(
-        self, *, batch_size: int = ..., compute_input: StatisticDuration | None = ...,
-        compute_infer: StatisticDuration | None = ..., compute_output: StatisticDuration | None = ...
+        self, *, batch_size: int = ..., compute_input: StatisticDuration | None = ..., compute_infer: StatisticDuration | None = ...,
+        compute_output: StatisticDuration | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["compute_input", "compute_infer", "compute_output"]) -> bool: ...
 
@@ -1914,14 +1747,11 @@ class ModelStatistics(Message):
     """Rows inferred."""
     execution_count: int
     """Runs of the model: inference_count / execution_count is the mean batch size."""
-    @property
-    def inference_stats(self) -> InferStatistics: ...
-    @property
-    def batch_stats(self) -> RepeatedCompositeFieldContainer[InferBatchStatistics]: ...
-    @property
-    def memory_usage(self) -> RepeatedCompositeFieldContainer[MemoryUsage]: ...
-    @property
-    def response_stats(self) -> MessageMap[str, InferResponseStatistics]: ...
+    inference_stats: Final[InferStatistics]
+    batch_stats: Final[RepeatedCompositeFieldContainer[InferBatchStatistics]]
+    memory_usage: Final[RepeatedCompositeFieldContainer[MemoryUsage]]
+    response_stats: Final[MessageMap[str, InferResponseStatistics]]
+    """Key: the position of the response, from "0"."""
     def __init__(
         self, *, name: str = ..., version: str = ..., last_inference: int = ..., inference_count: int = ...,
         execution_count: int = ..., inference_stats: InferStatistics | None = ...,
@@ -1932,14 +1762,12 @@ class ModelStatistics(Message):
 
 @final
 class ModelStatisticsResponse(Message):
-    @property
-    def model_stats(self) -> RepeatedCompositeFieldContainer[ModelStatistics]: ...
+    model_stats: Final[RepeatedCompositeFieldContainer[ModelStatistics]]
     def __init__(self, *, model_stats: Iterable[ModelStatistics] | None = ...) -> None: ...
 
 @final
 class ModelRepositoryParameter(Message):
     """A value of a load or unload parameter."""
-
     bool_param: bool
     int64_param: int
     string_param: str
@@ -1968,20 +1796,16 @@ class RepositoryIndexResponse(Message):
         """Why it is in that state, where there is something to say."""
         def __init__(self, *, name: str = ..., version: str = ..., state: str = ..., reason: str = ...) -> None: ...
 
-    @property
-    def models(self) -> RepeatedCompositeFieldContainer[RepositoryIndexResponse.ModelIndex]: ...
+    models: Final[RepeatedCompositeFieldContainer[RepositoryIndexResponse.ModelIndex]]
     def __init__(self, *, models: Iterable[RepositoryIndexResponse.ModelIndex] | None = ...) -> None: ...
 
 @final
 class RepositoryModelLoadRequest(Message):
     repository_name: str
     model_name: str
-    @property
-    def parameters(self) -> MessageMap[str, ModelRepositoryParameter]: ...
-    def __init__(
-        self, *, repository_name: str = ..., model_name: str = ...,
-        parameters: Mapping[str, ModelRepositoryParameter] | None = ...
-    ) -> None: ...
+    parameters: Final[MessageMap[str, ModelRepositoryParameter]]
+    """config (a ModelConfig as JSON) and file:<version>/<name> (bytes) replace what the repository holds."""
+    def __init__(self, *, repository_name: str = ..., model_name: str = ..., parameters: Mapping[str, ModelRepositoryParameter] | None = ...) -> None: ...
 
 @final
 class RepositoryModelLoadResponse(Message):
@@ -1991,12 +1815,9 @@ class RepositoryModelLoadResponse(Message):
 class RepositoryModelUnloadRequest(Message):
     repository_name: str
     model_name: str
-    @property
-    def parameters(self) -> MessageMap[str, ModelRepositoryParameter]: ...
-    def __init__(
-        self, *, repository_name: str = ..., model_name: str = ...,
-        parameters: Mapping[str, ModelRepositoryParameter] | None = ...
-    ) -> None: ...
+    parameters: Final[MessageMap[str, ModelRepositoryParameter]]
+    """unload_dependents (bool): also models that only this one's ensemble uses."""
+    def __init__(self, *, repository_name: str = ..., model_name: str = ..., parameters: Mapping[str, ModelRepositoryParameter] | None = ...) -> None: ...
 
 @final
 class RepositoryModelUnloadResponse(Message):
@@ -2018,8 +1839,7 @@ class SystemSharedMemoryStatusResponse(Message):
         byte_size: int
         def __init__(self, *, name: str = ..., key: str = ..., offset: int = ..., byte_size: int = ...) -> None: ...
 
-    @property
-    def regions(self) -> MessageMap[str, SystemSharedMemoryStatusResponse.RegionStatus]: ...
+    regions: Final[MessageMap[str, SystemSharedMemoryStatusResponse.RegionStatus]]
     def __init__(self, *, regions: Mapping[str, SystemSharedMemoryStatusResponse.RegionStatus] | None = ...) -> None: ...
 
 @final
@@ -2061,8 +1881,7 @@ class CudaSharedMemoryStatusResponse(Message):
         byte_size: int
         def __init__(self, *, name: str = ..., device_id: int = ..., byte_size: int = ...) -> None: ...
 
-    @property
-    def regions(self) -> MessageMap[str, CudaSharedMemoryStatusResponse.RegionStatus]: ...
+    regions: Final[MessageMap[str, CudaSharedMemoryStatusResponse.RegionStatus]]
     def __init__(self, *, regions: Mapping[str, CudaSharedMemoryStatusResponse.RegionStatus] | None = ...) -> None: ...
 
 @final
@@ -2092,12 +1911,11 @@ class CudaSharedMemoryUnregisterResponse(Message):
 class TraceSettingRequest(Message):
     @final
     class SettingValue(Message):
-        @property
-        def value(self) -> RepeatedScalarFieldContainer[str]: ...
+        value: Final[RepeatedScalarFieldContainer[str]]
         def __init__(self, *, value: Iterable[str] | None = ...) -> None: ...
 
-    @property
-    def settings(self) -> MessageMap[str, TraceSettingRequest.SettingValue]: ...
+    settings: Final[MessageMap[str, TraceSettingRequest.SettingValue]]
+    """A setting without values goes back to the default."""
     model_name: str
     """Empty: the settings of all models."""
     def __init__(self, *, settings: Mapping[str, TraceSettingRequest.SettingValue] | None = ..., model_name: str = ...) -> None: ...
@@ -2106,12 +1924,10 @@ class TraceSettingRequest(Message):
 class TraceSettingResponse(Message):
     @final
     class SettingValue(Message):
-        @property
-        def value(self) -> RepeatedScalarFieldContainer[str]: ...
+        value: Final[RepeatedScalarFieldContainer[str]]
         def __init__(self, *, value: Iterable[str] | None = ...) -> None: ...
 
-    @property
-    def settings(self) -> MessageMap[str, TraceSettingResponse.SettingValue]: ...
+    settings: Final[MessageMap[str, TraceSettingResponse.SettingValue]]
     def __init__(self, *, settings: Mapping[str, TraceSettingResponse.SettingValue] | None = ...) -> None: ...
 
 @final
@@ -2125,8 +1941,8 @@ class LogSettingsRequest(Message):
         def HasField(self, field_name: Literal["parameter_choice", "bool_param", "uint32_param", "string_param"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "uint32_param", "string_param"] | None: ...
 
-    @property
-    def settings(self) -> MessageMap[str, LogSettingsRequest.SettingValue]: ...
+    settings: Final[MessageMap[str, LogSettingsRequest.SettingValue]]
+    """Only those named are changed."""
     def __init__(self, *, settings: Mapping[str, LogSettingsRequest.SettingValue] | None = ...) -> None: ...
 
 @final
@@ -2140,8 +1956,7 @@ class LogSettingsResponse(Message):
         def HasField(self, field_name: Literal["parameter_choice", "bool_param", "uint32_param", "string_param"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "uint32_param", "string_param"] | None: ...
 
-    @property
-    def settings(self) -> MessageMap[str, LogSettingsResponse.SettingValue]: ...
+    settings: Final[MessageMap[str, LogSettingsResponse.SettingValue]]
     def __init__(self, *, settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...) -> None: ...
 
 class _RolloutKind:
@@ -2187,27 +2002,27 @@ class StartRolloutRequest(Message):
     candidate_version: int
     """0: the newest version of the repository that is not the stable one."""
     sample: float
-    """For a shadow, and for a canary that compares responses: the share of the stable version's requests that the
-    candidate answers, too; more than 0, at most 1. 0: 1.
+    """For a shadow, and for a canary that compares responses: the share of the stable version's requests that the candidate runs,
+    too; more than 0, at most 1. 0: 1.
     """
-    @property
-    def steps(self) -> RepeatedScalarFieldContainer[float]: ...
-    @property
-    def guards(self) -> ScalarMap[str, float]: ...
+    steps: Final[RepeatedScalarFieldContainer[float]]
+    """For a canary: the share of requests that the candidate gets in each step, rising, at most 1. None: the defaults."""
+    guards: Final[ScalarMap[str, float]]
+    """The limit of each guard by its name (docs/rollouts.md). One that is missing has its default."""
     dwell_s: float
-    """For a canary: the least time at a step, and how long a step may wait for evidence until the canary is in HOLD.
-    In seconds, from 0 to 366 days. Unset: 60 s, and an hour.
+    """For a canary: the least time at a step, and how long a step may wait for evidence until the canary is in HOLD. In seconds,
+    from 0 to 366 days. Unset: 60 s, and an hour.
     """
     patience_s: float
     promote_unjudged: bool
-    """For a canary: go past the first step, to the promotion, although no guard judges predictions (flips, mean,
-    outcome). Responses are compared only where a guard asks for it then. Otherwise a canary without such a guard
-    stays at its first step, and says so.
+    """For a canary: go past the first step, to the promotion, although no guard judges predictions (flips, mean, outcome).
+    Responses are compared only where a guard asks for it then. Otherwise a canary without such a guard stays at its first step,
+    and says so.
     """
     def __init__(
-        self, *, model_name: str = ..., kind: RolloutKind.ValueType = ..., candidate_version: int = ...,
-        sample: float = ..., steps: Iterable[float] | None = ..., guards: Mapping[str, float] | None = ...,
-        dwell_s: float = ..., patience_s: float = ..., promote_unjudged: bool = ...
+        self, *, model_name: str = ..., kind: RolloutKind.ValueType = ..., candidate_version: int = ..., sample: float = ...,
+        steps: Iterable[float] | None = ..., guards: Mapping[str, float] | None = ..., dwell_s: float = ..., patience_s: float = ...,
+        promote_unjudged: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["dwell_s", "patience_s"]) -> bool: ...
 
@@ -2226,8 +2041,7 @@ class RolloutStatusRequest(Message):
 
 @final
 class RolloutStatusResponse(Message):
-    @property
-    def rollouts(self) -> RepeatedCompositeFieldContainer[RolloutStatus]: ...
+    rollouts: Final[RepeatedCompositeFieldContainer[RolloutStatus]]
     def __init__(self, *, rollouts: Iterable[RolloutStatus] | None = ...) -> None: ...
 
 @final
@@ -2239,17 +2053,14 @@ class RolloutStatus(Message):
     stable_version: int
     candidate_version: int
     sample: float
-    @property
-    def steps(self) -> RepeatedScalarFieldContainer[float]: ...
+    steps: Final[RepeatedScalarFieldContainer[float]]
     step: int
-    """The step that a canary is at, from 0, and the share of requests that the candidate answers now."""
+    """The step that a canary is at, from 0, and the share of requests that the candidate runs now."""
     share: float
-    @property
-    def guards(self) -> ScalarMap[str, float]: ...
-    @property
-    def counts(self) -> ScalarMap[str, int]: ...
-    @property
-    def evidence(self) -> RepeatedCompositeFieldContainer[RolloutEvidence]: ...
+    guards: Final[ScalarMap[str, float]]
+    counts: Final[ScalarMap[str, int]]
+    """Requests, by what became of them (docs/rollouts.md)."""
+    evidence: Final[RepeatedCompositeFieldContainer[RolloutEvidence]]
     reason: str
     """The last decision, and why; before a canary's next step, what that waits for."""
     started_unix_ns: int
@@ -2257,18 +2068,16 @@ class RolloutStatus(Message):
     changed_unix_ns: int
     promote_unjudged: bool
     def __init__(
-        self, *, id: str = ..., model_name: str = ..., kind: RolloutKind.ValueType = ...,
-        state: RolloutState.ValueType = ..., stable_version: int = ..., candidate_version: int = ...,
-        sample: float = ..., steps: Iterable[float] | None = ..., step: int = ..., share: float = ...,
-        guards: Mapping[str, float] | None = ..., counts: Mapping[str, int] | None = ...,
-        evidence: Iterable[RolloutEvidence] | None = ..., reason: str = ..., started_unix_ns: int = ...,
-        changed_unix_ns: int = ..., promote_unjudged: bool = ...
+        self, *, id: str = ..., model_name: str = ..., kind: RolloutKind.ValueType = ..., state: RolloutState.ValueType = ...,
+        stable_version: int = ..., candidate_version: int = ..., sample: float = ..., steps: Iterable[float] | None = ...,
+        step: int = ..., share: float = ..., guards: Mapping[str, float] | None = ..., counts: Mapping[str, int] | None = ...,
+        evidence: Iterable[RolloutEvidence] | None = ..., reason: str = ..., started_unix_ns: int = ..., changed_unix_ns: int = ...,
+        promote_unjudged: bool = ...
     ) -> None: ...
 
 @final
 class RolloutEvidence(Message):
     """What is known of one guard: may be looked at at any time."""
-
     guard: str
     count: int
     """Observations."""
@@ -2288,8 +2097,7 @@ class RolloutEvidence(Message):
 @final
 class ReportOutcomesRequest(Message):
     model_name: str
-    @property
-    def outcomes(self) -> RepeatedCompositeFieldContainer[Outcome]: ...
+    outcomes: Final[RepeatedCompositeFieldContainer[Outcome]]
     def __init__(self, *, model_name: str = ..., outcomes: Iterable[Outcome] | None = ...) -> None: ...
 
 @final
@@ -2345,8 +2153,8 @@ class Status(Message):
     """The gRPC status code; the same as in the trailer grpc-status."""
     message: str
     """For people; the same as in the trailer grpc-message."""
-    @property
-    def details(self) -> RepeatedCompositeFieldContainer[Any]: ...
+    details: Final[RepeatedCompositeFieldContainer[Any]]
+    """RetryInfo, BadRequest, ..."""
     def __init__(self, *, code: int = ..., message: str = ..., details: Iterable[Any] | None = ...) -> None: ...
 
 @final
@@ -2358,9 +2166,7 @@ class Duration(Message):
 @final
 class RetryInfo(Message):
     """When to come back: sent with RESOURCE_EXHAUSTED."""
-
-    @property
-    def retry_delay(self) -> Duration: ...
+    retry_delay: Final[Duration]
     def __init__(self, *, retry_delay: Duration | None = ...) -> None: ...
     def HasField(self, field_name: Literal["retry_delay"]) -> bool: ...
 
@@ -2376,6 +2182,5 @@ class BadRequest(Message):
         """What was expected, what came, and how to mend it."""
         def __init__(self, *, field: str = ..., description: str = ...) -> None: ...
 
-    @property
-    def field_violations(self) -> RepeatedCompositeFieldContainer[BadRequest.FieldViolation]: ...
+    field_violations: Final[RepeatedCompositeFieldContainer[BadRequest.FieldViolation]]
     def __init__(self, *, field_violations: Iterable[BadRequest.FieldViolation] | None = ...) -> None: ...

@@ -40,7 +40,7 @@ class Sender:
         """The response to one call. until: on the clock `monotonic`. Raises InferenceError."""
         if self._closed.is_set():
             raise calls.closed()
-        return calls.answer(
+        return calls.response_of(
             self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)), plaintext=self._plaintext
         )
 
@@ -151,8 +151,8 @@ def _outcome(call: Any) -> Outcome:
         return failure if isinstance(failure, InferenceError) else call.result()
     if call.code() is not grpc.StatusCode.OK:
         return InferenceError.from_rpc(call)
-    answer: bytes = call.result()
-    return answer
+    response: bytes = call.result()
+    return response
 
 
 def _pause(closed: threading.Event, seconds: float | None) -> None:

@@ -21,14 +21,11 @@ COUNTERS = {
     "connections": ("inferd_connections", "Open client connections."),
     "connections_limit": ("inferd_connections_limit", "How many there may be: max_connections, or what the limit on open files leaves."),
     "connections_total": ("inferd_connections_opened", "Client connections since the start."),
-    "connections_refused_total": (
-        "inferd_connections_refused",
-        "Client connections closed at once: max_connections were open.",
-    ),
+    "connections_refused_total": ("inferd_connections_refused", "Client connections closed at once: max_connections were open."),
     "handshakes": ("inferd_handshakes", "Clients that have connected and not finished their TLS handshakes."),
     "handshakes_failed_total": ("inferd_handshakes_failed", "TLS handshakes that failed, or took too long."),
     "connections_stalled_total": ("inferd_connections_stalled", "Client connections cut off: they held memory and did not move."),
-    "connections_dead_total": ("inferd_connections_dead", "Client connections cut off: a PING was not answered (keepalive_timeout_s)."),
+    "connections_dead_total": ("inferd_connections_dead", "Client connections cut off: a PING got no reply (keepalive_timeout_s)."),
     "connections_flooding_total": ("inferd_connections_flooding", "Client connections cut off: too many frames that ask for nothing."),
     "connections_pinging_total": ("inferd_connections_pinging", "Client connections cut off: PINGs too often (min_ping_interval_s)."),
     "connections_resetting_total": ("inferd_connections_resetting", "Client connections cut off: too many streams were reset."),
@@ -55,7 +52,7 @@ COUNTERS = {
     "decompressed_bytes_total": ("inferd_decompressed_bytes", "What compressed requests became, in bytes."),
     "compressed_total": ("inferd_compressed_messages", "Messages of responses that were compressed."),
     "compression_saved_bytes_total": ("inferd_compression_saved_bytes", "Bytes that compressed responses are smaller for it."),
-    "request_bytes": ("inferd_request_bytes", "Bytes of the requests that are being answered."),
+    "request_bytes": ("inferd_request_bytes", "Bytes of the requests in flight."),
 }
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from inferd._core.http.head import Head
     from inferd.engine.model import Model
 
-__all__ = ["Kind", "RawInput", "Tensor", "begins_with_brace", "extra_nbytes", "is_raw", "raw_inputs", "tensors_of"]
+__all__ = ["ContentKind", "RawInput", "Tensor", "begins_with_brace", "extra_nbytes", "raw_inputs", "tensors_of"]
 
 Tensor = tuple[str, str, tuple[int, ...], "list[Buffer]"]  # name, datatype, shape, values
 
@@ -48,7 +48,7 @@ FIELD_NAME = re.compile(rb'form-data\s*;(?:[^"\r\n]*;)?\s*name=(?:"([^"\r\n]*)"|
 DATA_URL = re.compile(r"data:[\w.+/;=-]{0,128};base64,")
 
 
-class Kind(StrEnum):
+class ContentKind(StrEnum):
     """The kind of content that an input takes."""
 
     IMAGE = "image"
@@ -58,14 +58,14 @@ class Kind(StrEnum):
     BYTES = "bytes"
 
 
-KINDS = {"decode_image": Kind.IMAGE, "decode_audio": Kind.AUDIO, "tokenize": Kind.TEXT, "columns": Kind.RECORD}
+KINDS = {"decode_image": ContentKind.IMAGE, "decode_audio": ContentKind.AUDIO, "tokenize": ContentKind.TEXT, "columns": ContentKind.RECORD}
 NAMES = {"tokenize": "text", "columns": "record"}  # of inputs whose entry has none
 TAKEN_TYPES = {
-    Kind.IMAGE: ("image/jpeg", "image/png", "image/webp", "image/bmp"),
-    Kind.AUDIO: ("audio/wav", "audio/mpeg", "audio/flac", "audio/ogg"),
-    Kind.TEXT: ("text/plain",),
-    Kind.RECORD: ("application/json",),
-    Kind.BYTES: ("application/octet-stream",),
+    ContentKind.IMAGE: ("image/jpeg", "image/png", "image/webp", "image/bmp"),
+    ContentKind.AUDIO: ("audio/wav", "audio/mpeg", "audio/flac", "audio/ogg"),
+    ContentKind.TEXT: ("text/plain",),
+    ContentKind.RECORD: ("application/json",),
+    ContentKind.BYTES: ("application/octet-stream",),
 }
 RECORD_TYPES = {"CSV": ("text/csv",), "ARROW": ("application/vnd.apache.arrow.stream",)}  # of columns.format
 
@@ -75,12 +75,12 @@ class RawInput(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-    kind: Kind
+    kind: ContentKind
     step: Any = None
 
     @property
     def media_types(self) -> tuple[str, ...]:
-        if self.kind != Kind.RECORD:
+        if self.kind != ContentKind.RECORD:
             return TAKEN_TYPES[self.kind]
         columns = self.step.columns
         return RECORD_TYPES.get(columns.Format.Name(columns.format), TAKEN_TYPES[self.kind])
@@ -116,14 +116,9 @@ def raw_inputs(model: Model) -> list[RawInput]:
     found = []
     for name, shape in shapes.items():
         reader = steps.get(name)
-        kind = Kind.BYTES if reader is None else KINDS.get(reader.WhichOneof("step") or "", Kind.BYTES)
+        kind = ContentKind.BYTES if reader is None else KINDS.get(reader.WhichOneof("step") or "", ContentKind.BYTES)
         found.append(RawInput(name, shape, kind, reader))
     return found
-
-
-def is_raw(head: Head, body: Buffer) -> bool:
-    """Whether a body is no JSON object, by its type and its first byte."""
-    return head.json_nbytes < 0 and not (head.content_type in JSON_TYPES and begins_with_brace(body))
 
 
 def begins_with_brace(body: Buffer) -> bool:
@@ -149,7 +144,7 @@ def tensors_of(model: Model, head: Head, body: Any) -> list[Tensor] | None:
     """The model's inputs that a body holds. None: it holds the protocol's JSON, or the model takes no such body. Raises InvalidArgument."""
     inputs = raw_inputs(model)
     content_type = head.content_type
-    if content_type == TEXT_TYPE and not any(each.kind == Kind.TEXT for each in inputs) and begins_with_brace(body):
+    if content_type == TEXT_TYPE and not any(each.kind == ContentKind.TEXT for each in inputs) and begins_with_brace(body):
         return None
     if not inputs:
         if content_type in JSON_TYPES:
@@ -168,7 +163,7 @@ def _choose(model: Model, inputs: list[RawInput], content_type: bytes | None) ->
     """The input for a content of this type."""
     takers = [each for each in inputs if _takes(each, content_type)]
     if len(takers) > 1:
-        precise = [each for each in takers if each.kind != Kind.BYTES]
+        precise = [each for each in takers if each.kind != ContentKind.BYTES]
         takers = precise if len(precise) == 1 else takers
     if not takers:
         raise _wrong_type(model, inputs, content_type)
@@ -182,10 +177,10 @@ def _choose(model: Model, inputs: list[RawInput], content_type: bytes | None) ->
 
 
 def _takes(input_: RawInput, content_type: bytes | None) -> bool:
-    if content_type in UNTOLD or input_.kind == Kind.BYTES:
+    if content_type in UNTOLD or input_.kind == ContentKind.BYTES:
         return True
     assert content_type is not None
-    if input_.kind == Kind.RECORD:
+    if input_.kind == ContentKind.RECORD:
         return content_type.decode("latin-1") in input_.media_types
     return content_type.startswith(input_.kind.encode() + b"/")
 
@@ -220,7 +215,7 @@ Value = str | Base64
 def _json(model: Model, inputs: list[RawInput], content: Buffer) -> list[Tensor] | None:
     """The tensors of JSON: a record, an array of records, or an object of values by the names of inputs."""
     try:
-        if len(inputs) == 1 and inputs[0].kind == Kind.RECORD:
+        if len(inputs) == 1 and inputs[0].kind == ContentKind.RECORD:
             if begins_with_brace(content):
                 return [inputs[0].tensor([content])]
             _check_count(model, inputs, content, 1)
@@ -242,14 +237,14 @@ def _json(model: Model, inputs: list[RawInput], content: Buffer) -> list[Tensor]
 
 def _bytes(input_: RawInput, value: Value) -> bytes:
     """The bytes of a value. A string is a text, or base64 where the input takes files."""
-    if isinstance(value, str) and input_.kind not in (Kind.IMAGE, Kind.AUDIO):
+    if isinstance(value, str) and input_.kind not in (ContentKind.IMAGE, ContentKind.AUDIO):
         return value.encode()
     text = value.b64 if isinstance(value, Base64) else value
     url = DATA_URL.match(text)
     try:
         return b64decode(text[url.end() :] if url else text, validate=True)
     except (NoBase64, ValueError):
-        kind = "" if input_.kind == Kind.BYTES else f"{input_.kind} "
+        kind = "" if input_.kind == ContentKind.BYTES else f"{input_.kind} "
         raise InvalidArgument(f"input {input_.name!r}: expected {kind}bytes in base64, got a string that is none") from None
 
 
@@ -261,7 +256,7 @@ def _check_count(model: Model, inputs: list[RawInput], content: Buffer, deepest:
 
 
 def _no_json(inputs: list[RawInput], error: Exception) -> InvalidArgument:
-    cure = "; a text that begins with { needs Content-Type: text/plain" if any(each.kind == Kind.TEXT for each in inputs) else ""
+    cure = "; a text that begins with { needs Content-Type: text/plain" if any(each.kind == ContentKind.TEXT for each in inputs) else ""
     return InvalidArgument(
         f'body: expected JSON with `inputs`, or with texts, base64 strings or {{"b64": ...}} by the names of inputs: '
         f"{str(error)[:128]}{cure}"
@@ -271,7 +266,7 @@ def _no_json(inputs: list[RawInput], error: Exception) -> InvalidArgument:
 # ---- forms ----
 
 
-class Part(NamedTuple):
+class FormField(NamedTuple):
     """One field of a form."""
 
     name: str
@@ -291,7 +286,7 @@ def _form(model: Model, inputs: list[RawInput], whole: bytes, content: bytes) ->
     return [by_name[name].tensor(values) for name, values in rows.items()]
 
 
-def parts_of(whole: bytes, content: bytes) -> Iterator[Part]:
+def parts_of(whole: bytes, content: bytes) -> Iterator[FormField]:
     """The fields of multipart/form-data (RFC 7578). whole: the Content-Type with its parameters. Raises InvalidArgument."""
     found = BOUNDARY.search(whole)
     boundary = (found[1] or found[2]) if found is not None else b""
@@ -322,7 +317,7 @@ def parts_of(whole: bytes, content: bytes) -> Iterator[Part]:
     raise InvalidArgument(f"body: expected at most {MAX_PARTS} fields in the form, got more")
 
 
-def _part(head: bytes, content: bytes) -> Part:
+def _part(head: bytes, content: bytes) -> FormField:
     name, content_type = None, None
     for line in head.split(b"\r\n"):
         field, colon, value = line.partition(b":")
@@ -336,6 +331,6 @@ def _part(head: bytes, content: bytes) -> Part:
     if name is None:
         raise InvalidArgument('body: expected Content-Disposition: form-data; name="..." in each field of the form')
     try:
-        return Part((name[1] if name[1] is not None else name[2]).decode(), content_type, content)
+        return FormField((name[1] if name[1] is not None else name[2]).decode(), content_type, content)
     except UnicodeDecodeError:
         raise InvalidArgument("body: expected names in UTF-8 in the form, got bytes that are none") from None

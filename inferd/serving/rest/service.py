@@ -97,7 +97,7 @@ class RestService:
     # ---- browsers ----
 
     def _check_origin(self, head: Head) -> None:
-        """Rejects changes by a web page of a foreign origin, as a browser sends some requests without a preflight. On a loopback address,
+        """Rejects changes by a web page of another origin, as a browser sends some requests without a preflight. On a loopback address,
         also rejects all requests of pages by a host name that may be rebound (DNS rebinding)."""
         if head.origin is not None and self._is_allowed(head.origin):
             return
@@ -120,11 +120,7 @@ class RestService:
         """Headers of every response to a page of an allowed origin."""
         if head.origin is None or not self._is_allowed(head.origin):
             return ((b"vary", b"origin"),) if self._cors_origins else ()
-        return (
-            (b"access-control-allow-origin", head.origin),
-            (b"access-control-expose-headers", SHOWN_HEADERS),
-            (b"vary", b"origin"),
-        )
+        return ((b"access-control-allow-origin", head.origin), (b"access-control-expose-headers", SHOWN_HEADERS), (b"vary", b"origin"))
 
     def _preflight(self, head: Head, allowed: bytes) -> Headers:
         if head.access_control_request_method is None or head.origin is None or not self._is_allowed(head.origin):

@@ -185,11 +185,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
     def _tell_cut_off(self, timeout_s: float) -> None:
         if self._open:
-            log.warning(
-                "%d calls were cut off: drain_timeout_s, %g s, is over; raise it where calls take longer",
-                self._open,
-                timeout_s,
-            )
+            log.warning("%d calls were cut off: drain_timeout_s, %g s, is over; raise it where calls take longer", self._open, timeout_s)
 
     def limit(self, settings: Settings) -> None:
         """Does nothing: grpc keeps the limits with which it was started."""
@@ -413,7 +409,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     def _check_memory(self) -> None:
         if self._held_bytes > self._max_held_bytes:
             raise ResourceExhausted(
-                f"the requests in this server fill message_memory_bytes, {self._max_held_bytes}; come back when some are answered",
+                f"the requests in this server fill message_memory_bytes, {self._max_held_bytes}; come back when some have their responses",
                 reason="memory",
                 retry_after_ns=RETRY_AFTER_NS,
             )

@@ -242,13 +242,9 @@ class NativeTransport:
     def limit(self, settings: Settings) -> None:
         """Takes new limits of connections. max_connections ends no open connection; a new age is for new connections."""
         self._max_age_ns = settings.max_connection_age_s * 10**9
-        self.server.set_keepalive(
-            settings.min_ping_interval_s * 10**9,
-            settings.keepalive_s * 10**9,
-            settings.keepalive_timeout_s * 10**9,
-            settings.max_connection_idle_s * 10**9,
-            settings.max_connection_age_grace_s * 10**9,
-        )
+        pings_s = settings.min_ping_interval_s, settings.keepalive_s, settings.keepalive_timeout_s
+        ends_s = settings.max_connection_idle_s, settings.max_connection_age_grace_s
+        self.server.set_keepalive(*(seconds * 10**9 for seconds in (*pings_s, *ends_s)))
         self._asked_connections = settled(settings).max_connections
         self._max_connections = fitting(self._asked_connections)
         make_room(self._max_connections)

@@ -10,12 +10,9 @@ MAX_NAME_CHARS = 256  # of the method's name that the response repeats
 
 # Methods of the protocol that inferd does not have, and what to use instead.
 INSTEAD = {
-    "SystemSharedMemoryStatus": "send tensors in raw_input_contents",
-    "SystemSharedMemoryRegister": "send tensors in raw_input_contents",
-    "SystemSharedMemoryUnregister": "send tensors in raw_input_contents",
-    "CudaSharedMemoryStatus": "send tensors in raw_input_contents",
-    "CudaSharedMemoryRegister": "send tensors in raw_input_contents",
-    "CudaSharedMemoryUnregister": "send tensors in raw_input_contents",
+    f"{memory}SharedMemory{verb}": "send tensors in raw_input_contents"
+    for memory in ("System", "Cuda")
+    for verb in ("Status", "Register", "Unregister")
 }
 
 

@@ -28,7 +28,7 @@ class Addresses:
     def take(self, now: float = 0, *tried: int) -> int | None:
         return self.balancer.take(now, tried)
 
-    def call(self, end: End = End.ANSWERED, now: float = 0, *tried: int) -> int | None:
+    def call(self, end: End = End.RESPONDED, now: float = 0, *tried: int) -> int | None:
         place = self.take(now, *tried)
         if place is not None:
             self.balancer.ended(place, end, now)
@@ -57,10 +57,10 @@ def test_clients_begin_with_different_addresses() -> None:
 def test_the_least_busy_first_and_in_turn_where_they_are_alike() -> None:
     addresses = Addresses(balance="least_in_flight")
     assert [addresses.take() for _ in range(6)] == [0, 1, 2, 0, 1, 2]
-    addresses.balancer.ended(1, End.ANSWERED, 0)
+    addresses.balancer.ended(1, End.RESPONDED, 0)
     assert addresses.take() == 1
     for _ in range(2):
-        addresses.balancer.ended(2, End.ANSWERED, 0)
+        addresses.balancer.ended(2, End.RESPONDED, 0)
     assert [addresses.take() for _ in range(2)] == [2, 2]
 
 
@@ -100,7 +100,7 @@ def test_one_that_failed_is_left_out_for_a_while_and_then_tried_by_one_request()
     assert addresses.calls(4, now=FIRST_ABSENCE_S * 0.99) == [1, 2, 1, 2]
     assert addresses.take(FIRST_ABSENCE_S) == 0
     assert addresses.calls(4, now=FIRST_ABSENCE_S) == [1, 2, 1, 2], "until that one is answered"
-    addresses.balancer.ended(0, End.ANSWERED, FIRST_ABSENCE_S)
+    addresses.balancer.ended(0, End.RESPONDED, FIRST_ABSENCE_S)
     assert addresses.calls(3, now=FIRST_ABSENCE_S) == [0, 1, 2]
 
 
@@ -143,7 +143,7 @@ def test_silence_counts_when_it_lasts() -> None:
     addresses = Addresses(2)
     for _ in range(SILENCES - 1):
         addresses.fail(0, end=End.SILENT)
-    addresses.fail(0, end=End.ANSWERED)
+    addresses.fail(0, end=End.RESPONDED)
     for _ in range(SILENCES - 1):
         addresses.fail(0, end=End.SILENT)
     assert 0 in addresses.calls(2)
@@ -210,7 +210,7 @@ def test_an_answer_to_an_earlier_request_makes_no_room() -> None:
     early = addresses.take()
     assert early == 0
     addresses.balancer.full(0, 5, now=0)
-    addresses.balancer.ended(0, End.ANSWERED, 1)
+    addresses.balancer.ended(0, End.RESPONDED, 1)
     assert addresses.calls(2, now=1) == [1, 1]
 
 

@@ -1,4 +1,4 @@
-"""Audio files: decoded to what can be sound, or Rejected. WAV by numpy, the others by libsndfile behind checks of their containers.
+"""Audio files: decoded to what can be sound, or BadClip. WAV by numpy, the others by libsndfile behind checks of their containers.
 
 Pages of OGG get the checksums that they should have, or nothing changed in them would be looked at.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from inferd.steps.audio_container import Rejected
+from inferd.steps.audio_container import BadClip
 from inferd.steps.audio_file import LOUDEST, AudioDecoder
 from tests.clips import ogg_checksum, sound, written
 
@@ -26,7 +26,7 @@ def check(data: bytes) -> None:
         content = checksummed(content)
     try:
         samples = DECODER(memoryview(content), lambda: None)
-    except Rejected:
+    except BadClip:
         return
     assert samples.dtype == np.float32
     assert samples.ndim == 1

@@ -13,7 +13,7 @@ from native_access import head_of
 from inferd._core.tensor.tensor import Signature
 from inferd.errors import InvalidArgument, RequestError
 from inferd.protocol import inference
-from inferd.serving.rest.raw_body import begins_with_brace, is_raw, tensors_of
+from inferd.serving.rest.raw_body import begins_with_brace, tensors_of
 
 MODULES = ()
 LINES = ("inferd.serving.rest.raw_body",)
@@ -45,7 +45,6 @@ def check(data: bytes) -> None:
         head = head_of("POST", "/v2/models/m/infer", [(b"content-type", line)])
     except RequestError:
         return
-    is_raw(head, body)
     for one in MODELS:
         try:
             tensors = tensors_of(one, head, body)

@@ -120,7 +120,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
 def test_the_first_sigterm_after_a_drain_cuts_off_nothing(files: Path) -> None:
     with Program(files, "--lame-duck-s", "1h") as program:
         program.process.send_signal(signal.SIGUSR1)
-        wait_for(program, "not ready: requests are answered")
+        wait_for(program, "not ready: requests are served")
         program.process.send_signal(signal.SIGTERM)
         with Caller(program.address) as caller:
             same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
@@ -184,7 +184,7 @@ def test_sighup_takes_what_a_running_server_can_take(files: Path, tmp_path: Path
             same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
             assert caller.ask("ModelConfig", name="identity").config.inferd.max_queue_requests == 5
         program.process.send_signal(signal.SIGTERM)
-        wait_for(program, "not ready: requests are answered for 3600 s more")
+        wait_for(program, "not ready: requests are served for 3600 s more")
         assert program.stop() == 128 + signal.SIGTERM
 
 
@@ -347,7 +347,7 @@ def test_systemd_is_told(files: Path, tmp_path: Path, listener: socket.socket) -
 def test_one_that_leaves_reads_nothing_again(files: Path, tmp_path: Path, listener: socket.socket) -> None:
     with Program(files, "--lame-duck-s", "1h", environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as program:
         program.process.send_signal(signal.SIGTERM)
-        wait_for(program, "not ready: requests are answered")
+        wait_for(program, "not ready: requests are served")
         program.process.send_signal(signal.SIGHUP)
         with Caller(program.address) as caller:
             for _ in range(2):  # the loop turns
@@ -546,7 +546,7 @@ def test_who_leaves_already_is_only_waited_for(files: Path, tmp_path: Path) -> N
     assert errors in (f"inferd: process {same_number} {how}\n" for how in (CUT_OFF.replace("143", str(code)), "has ended"))
 
 
-CUT_OFF = "ended with code 143: not all was answered, or it had failed; see its log"
+CUT_OFF = "ended with code 143: not all requests got a response, or it had failed; see its log"
 
 
 @pytest.mark.parametrize(
@@ -554,7 +554,10 @@ CUT_OFF = "ended with code 143: not all was answered, or it had failed; see its 
     [
         ("import os; os._exit(0)", None),
         ("import os; os._exit(143)", CUT_OFF),
-        ("import os; os.kill(os.getpid(), 9)", "ended by signal 9 (Killed): not all was answered, or it had failed; see its log"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "ended by signal 9 (Killed): not all requests got a response, or it had failed; see its log",
+        ),
     ],
 )
 def test_how_a_server_has_ended(code: str, says: str | None) -> None:

@@ -69,13 +69,7 @@ class Health(Part):
         return {
             f"/{SERVICE}/Check": Method("unary", self.check, *TYPES, MAX_REQUEST_NBYTES, quick=True),
             f"/{SERVICE}/Watch": Method(
-                "stream",
-                self.watch,
-                *TYPES,
-                MAX_REQUEST_NBYTES,
-                self._max_connection_watchers,
-                " (max_connection_watchers)",
-                single=True,
+                "stream", self.watch, *TYPES, MAX_REQUEST_NBYTES, self._max_connection_watchers, " (max_connection_watchers)", single=True
             ),
         }
 

@@ -11,14 +11,9 @@ __all__ = ["Settings"]
 
 
 class Settings(PartSettings, frozen=True, kw_only=True):
-    max_watchers: Annotated[int, about("connections", "Open Watch streams of the health service.", ge=1, le=1_000_000)] = 1000
+    max_watchers: Annotated[int, about("connections", ge=1, le=1_000_000), "Open Watch streams of the health service."] = 1000
     max_connection_watchers: Annotated[
         int,
-        about(
-            "connections",
-            "Open Watch streams of one connection.",
-            "Behind a proxy that has one connection for all clients: as many as max_watchers.",
-            ge=1,
-            le=1_000_000,
-        ),
+        about("connections", ge=1, le=1_000_000),
+        "Open Watch streams of one connection. Behind a proxy that has one connection for all clients: as many as max_watchers.",
     ] = 16

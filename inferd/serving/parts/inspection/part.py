@@ -8,7 +8,7 @@ import inferd
 from inferd.part import Part, operation
 from inferd.part.bodies import json_object, member
 from inferd.part.json_form import json_form
-from inferd.part.resource import Asked, Resource, Response, Verb, json_response
+from inferd.part.resource import Asked, Resource, Response, json_response
 from inferd.protocol import inference
 from inferd.serving.parts.inspection.rpc import Inspection
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from inferd.serving.parts.registry import Parts
 
 __all__ = ["InspectionPart"]
-
-MODEL = ("model",)
 
 
 def make(parts: Parts) -> Part:
@@ -36,34 +34,24 @@ class InspectionPart(Part):
         return self._inspection.methods()
 
     def resources(self) -> list[Resource]:
-        get, state = operation.get, operation.state
-        metadata = get("model", "Names, datatypes and shapes of a model.", "404", "503", parameters=MODEL)
-        config = get("config", "A model's configuration, as it is in force.", "404", "503", parameters=MODEL)
+        of, get, state = Resource.of, operation.get, operation.state
+        model = {"parameters": ("model",)}
+        version = state("versionReady", "Whether a version takes requests.", "ready", parameters=("model", "version"))
+        ready = state("modelReady", "Whether a model takes requests.", "ready", **model)
+        metadata = get("model", "Names, datatypes and shapes of a model.", "404", "503", **model)
+        config = get("config", "A model's configuration, as it is in force.", "404", "503", **model)
+        statistics = get("statistics", "Counts and durations of a model.", "400", **model)
         index = "Every version with its state."
-        ready = "Whether a version takes requests."
         return [
-            Resource("v2", {"GET": Verb(self._metadata, get("server", "The server's name, version and extensions."))}),
-            Resource("v2/health/live", {"GET": Verb(self._live, state("live", "Whether the server runs.", "live"))}),
-            Resource("v2/health/ready", {"GET": Verb(self._ready, state("ready", "Whether it takes requests.", "ready"))}),
-            Resource("v2/models/{model}", {"GET": Verb(self._model_metadata, metadata)}),
-            Resource("v2/models/{model}/config", {"GET": Verb(self._model_config, config)}),
-            Resource(
-                "v2/models/{model}/stats",
-                {"GET": Verb(self._statistics, get("statistics", "Counts and durations of a model.", "400", parameters=MODEL))},
-            ),
-            Resource("v2/models/stats", {"GET": Verb(self._statistics, get("allStatistics", "Counts and durations of all models."))}),
-            Resource(
-                "v2/models/{model}/ready",
-                {"GET": Verb(self._model_ready, state("modelReady", "Whether a model takes requests.", "ready", parameters=MODEL))},
-                of_version=state("versionReady", ready, "ready", parameters=("model", "version")),
-            ),
-            Resource(
-                "v2/repository/index",
-                {
-                    "GET": Verb(self._index, get("indexRead", index)),
-                    "POST": Verb(self._index, operation.post("index", index)),
-                },
-            ),
+            of("v2", self._metadata, GET=get("server", "The server's name, version and extensions.")),
+            of("v2/health/live", self._live, GET=state("live", "Whether the server runs.", "live")),
+            of("v2/health/ready", self._ready, GET=state("ready", "Whether it takes requests.", "ready")),
+            of("v2/models/{model}", self._model_metadata, GET=metadata),
+            of("v2/models/{model}/config", self._model_config, GET=config),
+            of("v2/models/{model}/stats", self._statistics, GET=statistics),
+            of("v2/models/stats", self._statistics, GET=get("allStatistics", "Counts and durations of all models.")),
+            of("v2/models/{model}/ready", self._model_ready, version, GET=ready),
+            of("v2/repository/index", self._index, GET=get("indexRead", index), POST=operation.post("index", index)),
         ]
 
     async def _metadata(self, asked: Asked) -> Response:

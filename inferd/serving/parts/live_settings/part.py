@@ -8,7 +8,7 @@ from inferd import log as logs
 from inferd.errors import InvalidArgument
 from inferd.part import Part, counter, operation
 from inferd.part.bodies import MAX_SHOWN_CHARS, json_object, set_parameter
-from inferd.part.resource import Asked, Resource, Response, Verb, json_response
+from inferd.part.resource import Asked, Resource, Response, json_response
 from inferd.protocol import inference
 from inferd.serving.parts.live_settings.rpc import LiveSettings
 
@@ -36,31 +36,15 @@ class LiveSettingsPart(Part):
         yield counter("inferd_log_dropped", "Log lines that were dropped: stderr was not read fast enough.", logs.dropped())
 
     def resources(self) -> list[Resource]:
-        get, post = operation.get, operation.post
+        of, get, post = Resource.of, operation.get, operation.post
+        shown = get("modelTraceSettings", "What is traced of a model.", "404", parameters=("model",))
+        changed = post("setModelTraceSettings", "Sets what is traced of a model.", "404", "501", parameters=("model",))
+        all_shown, all_changed = get("traceSettings", "What is traced."), post("setTraceSettings", "Sets what is traced.", "501")
+        levels, new_levels = get("logSettings", "The log's level."), post("setLogSettings", "Sets the log's level.")
         return [
-            Resource(
-                "v2/logging",
-                {
-                    "GET": Verb(self._logging, get("logSettings", "The log's level.")),
-                    "POST": Verb(self._logging, post("setLogSettings", "Sets the log's level.")),
-                },
-            ),
-            Resource(
-                "v2/models/{model}/trace/setting",
-                {
-                    "GET": Verb(self._trace, get("modelTraceSettings", "What is traced of a model.", "404", parameters=("model",))),
-                    "POST": Verb(
-                        self._trace, post("setModelTraceSettings", "Sets what is traced of a model.", "404", "501", parameters=("model",))
-                    ),
-                },
-            ),
-            Resource(
-                "v2/trace/setting",
-                {
-                    "GET": Verb(self._trace, get("traceSettings", "What is traced.")),
-                    "POST": Verb(self._trace, post("setTraceSettings", "Sets what is traced.", "501")),
-                },
-            ),
+            of("v2/logging", self._logging, GET=levels, POST=new_levels),
+            of("v2/models/{model}/trace/setting", self._trace, GET=shown, POST=changed),
+            of("v2/trace/setting", self._trace, GET=all_shown, POST=all_changed),
         ]
 
     async def _logging(self, asked: Asked) -> Response:

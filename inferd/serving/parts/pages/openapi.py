@@ -19,7 +19,7 @@ from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine.models.labels import versions_of
 from inferd.observe.text_format import REST_S
 from inferd.part.operation import STATUSES, Json, errors, ok, reference
-from inferd.serving.rest.raw_body import Kind, raw_inputs
+from inferd.serving.rest.raw_body import ContentKind, raw_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -76,11 +76,7 @@ def _document(models: dict[str, list[Model]], labels: dict[str, dict[str, int]],
         time.sleep(REST_S)
     return {
         "openapi": "3.1.0",
-        "info": {
-            "title": "inferd",
-            "version": version,
-            "description": "The models of this server, by the Open Inference Protocol v2.",
-        },
+        "info": {"title": "inferd", "version": version, "description": "The models of this server, by the Open Inference Protocol v2."},
         "paths": paths,
         "components": {"schemas": schemas, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{}, {"token": []}],
@@ -187,9 +183,9 @@ def _schemas(key: str, model: Model) -> Json:
             "outputs": {"type": "array", "items": names, "description": "The outputs to return; left out: all."},
         },
     }
-    if values := {each.name: _value(each) for each in raw_inputs(model) if each.kind != Kind.RECORD}:
+    if values := {each.name: _value(each) for each in raw_inputs(model) if each.kind != ContentKind.RECORD}:
         request = {"anyOf": [request, {"type": "object", "minProperties": 1, "additionalProperties": False, "properties": values}]}
-    elif columns := [each for each in raw_inputs(model) if each.kind == Kind.RECORD]:
+    elif columns := [each for each in raw_inputs(model) if each.kind == ContentKind.RECORD]:
         request = {"anyOf": [request, _record(columns[0])]}
     response = {
         "type": "object",
@@ -229,11 +225,7 @@ def _tensor(name: str, datatype: str, shape: tuple[int, ...], *, sent: bool) -> 
     else:
         flat = "The elements in row-major order" + (", flat or nested." if sent else ".")
         properties["data"] = {"type": "array", "items": _element(datatype), "description": flat}
-    return {
-        "type": "object",
-        "required": ["name", "datatype", "shape", "parameters" if is_binary else "data"],
-        "properties": properties,
-    }
+    return {"type": "object", "required": ["name", "datatype", "shape", "parameters" if is_binary else "data"], "properties": properties}
 
 
 def _element(datatype: str) -> Json:
@@ -251,7 +243,7 @@ def _element(datatype: str) -> Json:
 
 def _value(raw: RawInput) -> Json:
     """An input in an object of values by their names."""
-    is_file = raw.kind in (Kind.IMAGE, Kind.AUDIO)
+    is_file = raw.kind in (ContentKind.IMAGE, ContentKind.AUDIO)
     text: Json = {"type": "string", "contentEncoding": "base64"} if is_file else {"type": "string"}
     b64: Json = {"type": "object", "required": ["b64"], "properties": {"b64": {"type": "string", "contentEncoding": "base64"}}}
     return {"anyOf": [text, b64, {"type": "array", "items": {"anyOf": [text, b64]}}]}
@@ -299,11 +291,11 @@ def example_of(model: Model) -> Json | None:
 def _example_value(raw: RawInput) -> str | Json:
     """A text; for a file, an object with its base64."""
     match raw.kind:
-        case Kind.IMAGE:
+        case ContentKind.IMAGE:
             return {"b64": PNG}
-        case Kind.AUDIO:
+        case ContentKind.AUDIO:
             return {"b64": b64encode(_silence()).decode()}
-        case Kind.RECORD:
+        case ContentKind.RECORD:
             return _example_record(raw)
     return "A sentence."
 
