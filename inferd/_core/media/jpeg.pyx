@@ -3,7 +3,7 @@
 # jpeg_library.h is the library. jpeg_huffman.h reads the codes of sequential files in its place, faster, and leaves unknown and damaged
 # files to it. Each file has a decoder of its own: a used one would lend the tables of the file before to a file without any.
 # The library's warnings (a file that is cut short, codes that cannot be) are errors here.
-# Never in here: Python's memory, EXIF, limits (pipeline/picture.py).
+# Never in here: Python's memory, EXIF, limits (steps/picture.py).
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free, malloc
@@ -67,7 +67,7 @@ cdef enum Marker:               # the byte behind 0xFF
     FILLING = 0xFF
 
 cdef enum:
-    MOST_SEGMENTS = 1000        # as in pipeline/picture_file.py
+    MOST_SEGMENTS = 1000        # as in steps/picture_file.py
     PROGRESSIVE = 2             # the two bits of a frame's marker that say so
 
 

@@ -1,5 +1,5 @@
 # orientation: pictures turned and mirrored as EXIF's orientation says, in one pass, without the GIL. Never in here: EXIF itself
-# (pipeline/exif.py), decoding.
+# (steps/exif.py), decoding.
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 

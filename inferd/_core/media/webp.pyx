@@ -1,7 +1,7 @@
 # webp: WebP files -> pixels, by libwebp, without the GIL.
 #
 # A still picture is decoded in one call, straight into the caller's memory. Damaged and cut files are errors.
-# Never in here: Python's memory, the meaning of chunks (pipeline/picture_file.py), limits, EXIF (pipeline/picture.py).
+# Never in here: Python's memory, the meaning of chunks (steps/picture_file.py), limits, EXIF (steps/picture.py).
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t
