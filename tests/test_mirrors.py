@@ -12,6 +12,7 @@ SOURCE = TESTS.parent / "inferd"
 # Modules that are tested through another one: a part of a class, the words or the form of what another does, one line of a table.
 TESTED_BY = {
     "__init__.py": "engine/test_embedded.py",
+    "_core/codec/infer_response.pyx": "_core/codec/test_infer.py",
     "_core/codec/outputs.pyx": "_core/codec/test_infer.py",
     "_core/codec/shown.pyx": "_core/codec/test_infer.py",
     "_core/http/call.pyx": "_core/http2/test_rest.py",

@@ -1,4 +1,4 @@
-# infer: the two hot protobuf messages, ModelInferRequest and ModelInferResponse, between bytes and tensors.
+# infer: the hot protobuf message ModelInferRequest, from bytes to tensors; infer_response has the other one.
 # Reads views, copies no tensor (typed contents are packed once). Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython

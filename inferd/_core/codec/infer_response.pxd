@@ -1,0 +1,13 @@
+# infer_response: the outputs of a run as a ModelInferResponse. Never in here: how a request is read, how a message is sent.
+
+from libc.stdint cimport int64_t
+from inferd._core.batching.request cimport Request
+from inferd._core.codec.wire cimport Bytes
+from inferd._core.grpc.message cimport Message
+from inferd._core.tensor.tensor cimport Signature, Tensors
+
+# The response to a request, with its rows of the outputs from first_row on. asked: asked_count outputs, as asked_output returns them.
+# 0: all of them; -1: all, and fields follow that others lack. Raises Internal where the outputs are not those of the signature.
+cdef Message encode_response(Request request, const Bytes *id, const int *asked, int asked_count, Tensors outputs, int64_t first_row)
+# The response with the fields that say what made it behind the others: protobuf's fields have no order.
+cdef Message appended(Message response, Signature signature)
