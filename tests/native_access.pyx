@@ -17,7 +17,7 @@ from inferd._core.http.head cimport Head, verb_of
 from inferd._core.inference.split cimport Split
 from inferd._core.load.response cimport Expected, response_fault
 from inferd._core.metrics.histogram cimport Statistics
-from inferd._core.tensor.tensor cimport MAX_TENSORS
+from inferd._core.tensor.view cimport MAX_TENSORS
 
 from inferd.errors import InvalidArgument
 

@@ -35,7 +35,7 @@ __all__ = [
 FORMAT = 1
 FORMAT_KEY, VERSION_KEY, CHANGED_KEY = b"inferd.record", b"inferd.version", b"inferd.changed"
 SUFFIX = ".arrow"
-MAX_RANK = 8  # sizes of a shape, as in _core/tensor/tensor.pxd
+MAX_RANK = 8  # sizes of a shape, as in _core/tensor/view.pxd
 COLUMNS = ("id", "model", "version", "arm", "arrival", *TIMES[1:], "code", "error", "inputs", "outputs")
 
 

@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import Cancelled, ConfigError, DeadlineExceeded, Internal, RequestError
 from inferd.steps.pipeline import Array, Content, InputPipeline, OutputPipeline, PadAxis, Place, TensorType, Value, detached
 from inferd.steps.tensors import STEPS, compile_tensor

@@ -3,7 +3,8 @@ from typing import Any
 import numpy as np
 
 from inferd._core.grpc.call import Call
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import RequestError
 
 class Owner: ...

@@ -4,8 +4,8 @@
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from inferd._core.batching.request cimport Request
-from inferd._core.grpc.message cimport Message
 from inferd._core.codec.wire cimport Bytes
+from inferd._core.grpc.message cimport Message
 
 cdef enum:
     INLINE_OUTPUTS = 4          # asked outputs that a request holds without a second allocation

@@ -4,7 +4,8 @@ from typing_extensions import Buffer
 
 from inferd._core.batching.request import Request
 from inferd._core.grpc.message import Message
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 
 @final
 class InferRequest(Request):

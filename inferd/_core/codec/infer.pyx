@@ -9,6 +9,8 @@ from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from inferd._core.base.key cimport key_of
+from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.batching.request cimport Request
 from inferd._core.codec.contents cimport MAX_STEPS, Contents, contents_field, element_count, expect_contents, raw_nbytes
 from inferd._core.codec.fields cimport (
@@ -17,14 +19,15 @@ from inferd._core.codec.fields cimport (
 )
 from inferd._core.codec.infer_response cimport appended, encode_response
 from inferd._core.codec.outputs cimport CLASSES_BIT, asked_output
-from inferd._core.codec.shown cimport shown, shown_name, word_text
-from inferd._core.grpc.message cimport Message, count_copied, kept_nbytes_of, new_message
-from inferd._core.tensor.tensor cimport INVALID, MAX_TENSORS, Signature, Tensors, TensorView
-from inferd._core.base.key cimport key_of
-from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.codec.wire cimport LOOK_NBYTES, Bytes, Reader, open_reader, read_bytes, read_tag, skip_field
+from inferd._core.grpc.message cimport Message, count_copied, kept_nbytes_of, new_message
+from inferd._core.tensor.datatypes cimport INVALID
+from inferd._core.tensor.shown cimport shown, shown_name, shown_range, shown_tensor, word_text
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
+from inferd._core.tensor.view cimport MAX_TENSORS, TensorView
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.errors import Internal, InvalidArgument
 
 cdef enum:
@@ -155,7 +158,7 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
         if walk(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value, with_gil) < 0:
             if reader.fault != NULL and contents.steps <= MAX_STEPS:
                 reject_malformed(reader)
-            reject_contents(view, &contents, shown(&fields.model_name) if fields.raw_count > 0 else None)
+            reject_contents(view, &contents, shown(fields.model_name.data, fields.model_name.nbytes) if fields.raw_count > 0 else None)
         steps = contents.steps
         if fields.raw_count == 0:
             view.nbytes = raw_nbytes(&contents, view.datatype)
@@ -190,25 +193,28 @@ cdef int reject_parameter(const Parameter *parameter) except -1:
         if parameter.kind == BOOL_PARAM or parameter.kind == 0:
             return 0
         raise InvalidArgument("parameter 'provenance': expected bool_param; true asks for the model's provenance in the response")
+    key = shown(parameter.key.data, parameter.key.nbytes)
     if memcmp(parameter.key.data, "triton_", 7) == 0:
         raise InvalidArgument(
-            f"parameter '{shown(&parameter.key)}': names that begin with 'triton_' are reserved; the one that is known is "
+            f"parameter '{key}': names that begin with 'triton_' are reserved; the one that is known is "
             "'triton_enable_empty_final_response'")
-    got = shown(&parameter.text) if parameter.kind == STRING_PARAM else value_of(parameter)
-    raise InvalidArgument(f"parameter '{shown(&parameter.key)}': expected uint64_param or int64_param of 0 or more, got {got!r}")
+    got = shown(parameter.text.data, parameter.text.nbytes) if parameter.kind == STRING_PARAM else value_of(parameter)
+    raise InvalidArgument(f"parameter '{key}': expected uint64_param or int64_param of 0 or more, got {got!r}")
 
 
 cdef int reject_input(const TensorView *view, const Input *extra) except -1:
     if extra.in_shared_memory:
         raise InvalidArgument(f"input '{shown_name(view)}': shared memory (shared_memory_region) is not enabled; send the tensor's bytes")
-    raise InvalidArgument(f"input '{shown_name(view)}': unknown datatype '{shown(&extra.word)}'; expected one of {', '.join(DATATYPES)}")
+    word = shown(extra.word.data, extra.word.nbytes)
+    raise InvalidArgument(f"input '{shown_name(view)}': unknown datatype '{word}'; expected one of {', '.join(DATATYPES)}")
 
 
 cdef int reject_asked(const Asked *asked) except -1:
+    name = shown(asked.name.data, asked.name.nbytes)
     if asked.classes < 0:
-        raise InvalidArgument(f"output '{shown(&asked.name)}': expected int64_param or uint64_param of 0 or more in the parameter "
+        raise InvalidArgument(f"output '{name}': expected int64_param or uint64_param of 0 or more in the parameter "
                               "classification, the number of classes; got another value")
-    raise InvalidArgument(f"output '{shown(&asked.name)}': shared memory (shared_memory_region) is not enabled; leave the parameter "
+    raise InvalidArgument(f"output '{name}': shared memory (shared_memory_region) is not enabled; leave the parameter "
                           "out and read the bytes from the response")
 
 
@@ -226,9 +232,9 @@ cdef int reject_contents(const TensorView *view, const Contents *contents, str b
         raise InvalidArgument(f"input '{name}': expected at most {<int>MAX_STEPS} elements as typed contents in a request (fewer of BYTES, "
                               "of unpacked ones and of long numbers), got more; send raw_input_contents, which need no unpacking")
     if number == 0:
-        shape = ",".join([str(view.shape[axis]) for axis in range(view.rank)])
-        raise InvalidArgument(f"input '{name}': expected the {contents.most} elements of {word}[{shape}] in {CONTENTS_FIELDS[field]}, got "
-                              "more; send as many elements as the shape says")
+        tensor = shown_tensor(view.datatype, view.shape, view.rank)
+        raise InvalidArgument(f"input '{name}': expected the {contents.most} elements of {tensor} in {CONTENTS_FIELDS[field]}, got more; "
+                              "send as many elements as the shape says")
     if beside_raw is not None:
         raise InvalidArgument(f"input '{name}': contents field must not be specified when using raw_input_contents for '{name}' for model "
                               f"'{beside_raw}'; send every input of a request one way or the other")
@@ -237,10 +243,8 @@ cdef int reject_contents(const TensorView *view, const Contents *contents, str b
 
 
 cdef int reject_element(const TensorView *view, int64_t value) except -1:
-    word = word_text(view.datatype)
-    bits = int(word.lstrip("UINT"))
-    low, high = (0, 2**bits - 1) if word.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    raise InvalidArgument(f"input '{shown_name(view)}': {word} holds {low} to {high}, an element is {value}")
+    raise InvalidArgument(f"input '{shown_name(view)}': {word_text(view.datatype)} holds {shown_range(view.datatype)}, an element is "
+                          f"{value}")
 
 
 cdef inline str str_of(Bytes text):

@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t
 from inferd._core.batching.request cimport Request
 from inferd._core.codec.wire cimport Bytes
 from inferd._core.grpc.message cimport Message
-from inferd._core.tensor.tensor cimport Signature, Tensors
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
 
 # The response to a request, with its rows of the outputs from first_row on. asked: asked_count outputs, as asked_output returns them.
 # 0: all of them; -1: all, and fields follow that others lack. Raises Internal where the outputs are not those of the signature.

@@ -10,7 +10,10 @@ from inferd._core.batching.request cimport Request
 from inferd._core.codec.outputs cimport MAX_RESPONSE_NBYTES, Part, check_run, cut_part, fill_part, not_promised, too_large
 from inferd._core.codec.wire cimport Bytes, field_nbytes, put_bytes, put_head, put_varint, varint_nbytes
 from inferd._core.grpc.message cimport Message, count_copied, new_message
-from inferd._core.tensor.tensor cimport BYTES, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors
+from inferd._core.tensor.datatypes cimport BYTES
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
+from inferd._core.tensor.view cimport MAX_RANK, MAX_TENSORS, ArrayView
 
 cdef enum:
     NOGIL_NBYTES = 65536        # copies above this size release the GIL

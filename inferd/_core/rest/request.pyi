@@ -5,7 +5,8 @@ from inferd._core.batching.request import Request
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 
 @final
 class RestRequest(Request):

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from inferd._core.tensor.tensor import DATATYPES, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import RequestError
 from tests._core.codec.test_infer import parsed, raw_of, rows_of, run, signature_of
 
 MODULES = (
     "codec.infer",
     "codec.infer_response",
+    "tensor.signature",
     "tensor.tensor",
     "batching.request",
     "batching.rows",
