@@ -17,7 +17,7 @@ from inferd._core.codec.fields cimport (
     BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, UINT64_PARAM, Asked, Fields, Input, Parameter, equals,
     read_asked, read_fields, read_input, read_parameter, walk_contents,
 )
-from inferd._core.codec.infer_response cimport appended, encode_response
+from inferd._core.codec.infer_response cimport appended, encode_all, encode_asked
 from inferd._core.codec.outputs cimport CLASSES_BIT, asked_output
 from inferd._core.codec.wire cimport LOOK_NBYTES, Bytes, Reader, open_reader, read_bytes, read_tag, skip_field
 from inferd._core.grpc.message cimport Message, count_copied, kept_nbytes_of, new_message
@@ -301,7 +301,10 @@ cdef class InferRequest(Request):
         if outputs is None or self.signature is None:
             raise Internal("a request was encoded before it was checked and run; this is a fault of the server")
         id = self.text(self.id_text)
-        self.response = encode_response(self, &id, outputs_of(self), self.output_count, outputs, first_row)
+        if self.output_count == 0:
+            self.response = encode_all(self, &id, outputs, first_row)
+            return
+        self.response = encode_asked(self, &id, outputs_of(self), self.output_count, outputs, first_row)
         if self.asked_count & PROVENANCE and self.signature.provenance is not None:
             self.response = appended(<Message>self.response, self.signature)
 

@@ -104,8 +104,8 @@ cdef int keep_head(Signature signature, Tensors outputs, int64_t rows, const cha
     return 0
 
 
-cdef Message encode_alike(Signature signature, const Bytes *id, Tensors outputs, int64_t first_row, ResponseHead head):
-    """`encode_response` for a response that begins like another one."""
+cdef Message encode_alike(Request request, const Bytes *id, Tensors outputs, int64_t first_row, ResponseHead head):
+    """`encode_all` for a response that begins like another one."""
     cdef Py_ssize_t names_nbytes = PyBytes_GET_SIZE(head.names)
     cdef Py_ssize_t parts_nbytes = PyBytes_GET_SIZE(head.parts)
     cdef Py_ssize_t total = names_nbytes + parts_nbytes
@@ -118,10 +118,10 @@ cdef Message encode_alike(Signature signature, const Bytes *id, Tensors outputs,
     for i in range(outputs.count):
         view = &outputs.views[i]
         if first_row + head.rows > view.shape[0]:
-            raise not_promised(signature, i)
+            raise not_promised(request.signature, i)
         total += field_nbytes(head.rows * view.row_nbytes)
     if total > MAX_RESPONSE_NBYTES:
-        raise too_large(signature, total)
+        raise too_large(request.signature, total)
     response = new_message(total)
     at = <uint8_t *>response.data
     memcpy(at, PyBytes_AS_STRING(head.names), names_nbytes)
@@ -149,16 +149,15 @@ cdef Message appended(Message response, Signature signature):
     return whole
 
 
-cdef Message encode_response(Request request, const Bytes *id, const int *asked, int asked_count, Tensors outputs, int64_t first_row):
-    cdef Signature signature = request.signature
+cdef Message encode_all(Request request, const Bytes *id, Tensors outputs, int64_t first_row):
     cdef ResponseHead head = outputs.response_head
-    if asked_count == 0 and head is not None and head.signature is signature and head.rows == request.entry.rows and outputs.batched \
-            and head.arm is signature.arm and first_row >= 0:
-        return encode_alike(signature, id, outputs, first_row, head)
-    return encode_whole(request, id, asked, asked_count, outputs, first_row)
+    if head is not None and head.signature is request.signature and head.rows == request.entry.rows and outputs.batched \
+            and head.arm is request.signature.arm and first_row >= 0:
+        return encode_alike(request, id, outputs, first_row, head)
+    return encode_asked(request, id, NULL, 0, outputs, first_row)
 
 
-cdef Message encode_whole(Request request, const Bytes *id, const int *asked, int asked_count, Tensors outputs, int64_t first_row):
+cdef Message encode_asked(Request request, const Bytes *id, const int *asked, int asked_count, Tensors outputs, int64_t first_row):
     """A message of exactly the response's size: one copy of each output's rows."""
     cdef Signature signature = request.signature
     cdef Tensor tensors[MAX_TENSORS]

@@ -1,5 +1,7 @@
 # datatypes: numbers, words and sizes of the datatypes of tensors. Never in here: tensors.
 
+from libc.string cimport memcmp
+
 cdef enum Datatype:             # the numbers of model_config.proto's DataType
     INVALID = 0
     BOOL = 1
@@ -23,8 +25,8 @@ cdef extern from *:
     """
     const unsigned char *ITEM_NBYTES
 
-# The datatype that a word of the wire ("FP32") names, or INVALID.
-cdef int datatype_of(const char *word, Py_ssize_t nbytes) noexcept nogil
+# datatype_of, of any word but the most frequent one.
+cdef int find_datatype(const char *word, Py_ssize_t nbytes) noexcept nogil
 # The same for Python's objects: only a str names one.
 cdef int number_of(object word) except -1
 # The word of a datatype, its length in nbytes; "INVALID" for anything else.
@@ -36,3 +38,8 @@ cdef object dtype_of(int datatype)
 cdef inline Py_ssize_t itemsize(int datatype) noexcept nogil:
     """Bytes of one element; 0 for BYTES and INVALID."""
     return ITEM_NBYTES[datatype] if 0 < datatype <= BF16 else 0
+
+
+cdef inline int datatype_of(const char *word, Py_ssize_t nbytes) noexcept nogil:
+    """The datatype that a word of the wire ("FP32") names, or INVALID."""
+    return FP32 if nbytes == 4 and memcmp(word, b"FP32", 4) == 0 else find_datatype(word, nbytes)

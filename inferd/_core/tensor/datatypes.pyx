@@ -26,6 +26,8 @@ cdef list dtypes = [
     numpy.dtype("<f2"), numpy.dtype("<f4"), numpy.dtype("<f8"), numpy.dtype("O"), numpy.dtype("<u2"),
 ]
 
+cdef dict numbers = {}
+
 DATATYPES = {}
 
 
@@ -52,16 +54,15 @@ cdef void fill_words():
         words[i].nbytes = PyBytes_GET_SIZE(text)
         words[i].key = word_key(words[i].text, words[i].nbytes)
         if i != INVALID:
+            numbers[text.decode()] = i
             DATATYPES[text.decode()] = (i, itemsize(i), dtypes[i])
 
 fill_words()
 
 
-cdef int datatype_of(const char *word, Py_ssize_t nbytes) noexcept nogil:
+cdef int find_datatype(const char *word, Py_ssize_t nbytes) noexcept nogil:
     cdef uint64_t key = word_key(word, nbytes)
     cdef int i
-    if key == words[<int>FP32].key:
-        return FP32
     if key != 0:
         for i in range(1, DATATYPE_COUNT):
             if words[i].key == key:
@@ -76,8 +77,7 @@ cdef const char *word_of(int datatype, Py_ssize_t *nbytes) noexcept nogil:
 
 
 cdef int number_of(object word) except -1:
-    found = DATATYPES.get(word)
-    return INVALID if found is None else <int>found[0]
+    return <int>numbers.get(word, INVALID)
 
 
 cdef object dtype_of(int datatype):
