@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# infer: ModelInferRequest, from bytes to tensors (see infer.pxd).
+# infer: ModelInferRequest, from bytes to tensors (see infer.pxd and infer.pyi).
 # A request is read in one pass over its bytes, as protobuf reads it. Malformed ones are rejected, unknown fields skipped, and the last
 # of a repeated scalar counts. Never in here: HTTP/2, gRPC framing, queues.
 
@@ -260,8 +260,6 @@ cdef inline int *outputs_of(InferRequest request) noexcept:
 @cython.final
 @cython.no_gc
 cdef class InferRequest(Request):
-    """One ModelInferRequest. Made by decode_infer_request; check(signature), then encode(outputs, first_row)."""
-
     cdef Bytes text(self, Text text) noexcept:
         cdef Bytes found
         found.data = self.message.data + text.first

@@ -1,4 +1,4 @@
-from typing import Literal, final
+from typing import Final, Literal, final
 
 from inferd.errors import RequestError
 
@@ -8,55 +8,29 @@ class Head:
     max_body_nbytes: int
     response_json_nbytes: int
     response_headers: tuple[tuple[bytes, bytes], ...] | None
-    @property
-    def verb_name(self) -> bytes: ...
-    @property
-    def target(self) -> bytes: ...
-    @property
-    def path(self) -> bytes: ...
-    @property
-    def query(self) -> bytes: ...
-    @property
-    def is_infer(self) -> bool: ...
-    @property
-    def model_name(self) -> bytes: ...
-    @property
-    def model_version(self) -> bytes: ...
-    @property
-    def from_browser(self) -> bool: ...
-    @property
-    def host(self) -> bytes | None: ...
-    @property
-    def content_type(self) -> bytes | None: ...
-    @property
-    def content_type_whole(self) -> bytes | None: ...
-    @property
-    def content_coding_name(self) -> Literal["identity", "gzip", "deflate", "unknown"]: ...
-    @property
-    def accept_coding_name(self) -> Literal["identity", "gzip", "deflate"]: ...
-    @property
-    def json_nbytes(self) -> int: ...
-    @property
-    def content_nbytes(self) -> int: ...
-    @property
-    def timeout_ns(self) -> int: ...
-    @property
-    def deadline_ns(self) -> int: ...
-    @property
-    def authorization(self) -> bytes | None: ...
-    @property
-    def accept(self) -> bytes | None: ...
-    @property
-    def origin(self) -> bytes | None: ...
-    @property
-    def access_control_request_method(self) -> bytes | None: ...
-    @property
-    def request_id(self) -> bytes | None: ...
-    @property
-    def key(self) -> int: ...
-    @property
-    def traceparent(self) -> bytes | None: ...
-    @property
-    def expects_continue(self) -> bool: ...
-    @property
-    def error(self) -> RequestError | None: ...
+    verb_name: Final[bytes]
+    target: Final[bytes]
+    path: Final[bytes]
+    query: Final[bytes]
+    is_infer: Final[bool]
+    model_name: Final[bytes]
+    model_version: Final[bytes]
+    from_browser: Final[bool]
+    host: Final[bytes | None]
+    content_type: Final[bytes | None]
+    content_type_whole: Final[bytes | None]
+    content_coding_name: Final[Literal["identity", "gzip", "deflate", "unknown"]]
+    accept_coding_name: Final[Literal["identity", "gzip", "deflate"]]
+    json_nbytes: Final[int]
+    content_nbytes: Final[int]
+    timeout_ns: Final[int]
+    deadline_ns: Final[int]
+    authorization: Final[bytes | None]
+    accept: Final[bytes | None]
+    origin: Final[bytes | None]
+    access_control_request_method: Final[bytes | None]
+    request_id: Final[bytes | None]
+    key: Final[int]
+    traceparent: Final[bytes | None]
+    expects_continue: Final[bool]
+    error: Final[RequestError | None]

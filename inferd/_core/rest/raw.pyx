@@ -20,8 +20,6 @@ cdef enum:
 
 
 def memory_to_read(Message body not None, Py_ssize_t nbytes):
-    """Memory that reading a body takes beside it for a moment, charged to the body's connection while the result lives. Raises
-    ResourceExhausted."""
     try:
         return work_message(nbytes, body.share, body.charged_nbytes)
     except ResourceExhausted:

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Final, final
 
 from inferd._core.batching.request import Request
 from inferd._core.grpc.call import Call
@@ -12,25 +12,18 @@ from inferd._core.tensor.tensor import Tensors
 class RestRequest(Request):
     """One inference that came by REST. Made by decode.decode_rest_request and request_of_tensors; check(signature), then encode."""
 
-    @property
-    def head(self) -> Head: ...
-    @property
-    def message(self) -> Message | None: ...
-    @property
-    def key(self) -> int: ...
-    @property
-    def model_name(self) -> str: ...
-    @property
-    def model_version(self) -> str: ...
-    @property
-    def id(self) -> str: ...
+    head: Final[Head]
+    message: Final[Message | None]
+    key: Final[int]
+    model_name: Final[str]
+    model_version: Final[str]
+    id: Final[str]
     def check(self, signature: Signature) -> None: ...
     def encode(self, outputs: Tensors, first_row: int) -> None: ...
 
 @final
 class LateCall(Call):
-    @property
-    def nbytes(self) -> int: ...
+    nbytes: Final[int]
     cancelled: bool
     when_cancelled: Callable[[Any], None] | None
     def tensors(self) -> list[tuple[str, str, tuple[int, ...], bytes]]: ...

@@ -67,8 +67,6 @@ _set_powers()
 @cython.final
 @cython.no_gc
 cdef class RestRequest(Request):
-    """One inference that came by REST. Made by decode.decode_rest_request and request_of_tensors; check(signature), then encode."""
-
     @property
     def model_name(self):
         return self.head.model_name.decode()

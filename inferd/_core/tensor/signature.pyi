@@ -1,5 +1,5 @@
 from collections.abc import Collection, Mapping, Sequence
-from typing import Self
+from typing import Final, Self
 
 class Signature:
     """The inputs and outputs of one model version; see signature.pyx."""
@@ -20,38 +20,23 @@ class Signature:
         masks: Mapping[str, str] | None = None,
         cuts: Mapping[str, tuple[int, str]] | None = None,
     ) -> Self: ...
-    @property
-    def model_name(self) -> bytes: ...
-    @property
-    def model_version(self) -> bytes: ...
-    @property
-    def input_count(self) -> int: ...
-    @property
-    def output_count(self) -> int: ...
-    @property
-    def max_batch_size(self) -> int: ...
-    @property
-    def fixed(self) -> bool: ...
-    @property
-    def input_names(self) -> tuple[str, ...]: ...
-    @property
-    def output_names(self) -> tuple[str, ...]: ...
-    @property
-    def run_input_specs(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]: ...
-    @property
-    def run_output_specs(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]: ...
-    @property
-    def paddings(self) -> dict[str, tuple[int, float, tuple[int, ...], bool]]: ...
-    @property
-    def masks(self) -> dict[str, str]: ...
-    @property
-    def cuts(self) -> dict[str, tuple[int, str]]: ...
+    model_name: Final[bytes]
+    model_version: Final[bytes]
+    input_count: Final[int]
+    output_count: Final[int]
+    max_batch_size: Final[int]
+    fixed: Final[bool]
+    input_names: Final[tuple[str, ...]]
+    output_names: Final[tuple[str, ...]]
+    run_input_specs: Final[tuple[tuple[str, str, tuple[int, ...]], ...]]
+    run_output_specs: Final[tuple[tuple[str, str, tuple[int, ...]], ...]]
+    paddings: Final[dict[str, tuple[int, float, tuple[int, ...], bool]]]
+    masks: Final[dict[str, str]]
+    cuts: Final[dict[str, tuple[int, str]]]
     labels: dict[str, Sequence[str]]
     clients: Signature | None
     defaults: dict[str, tuple[tuple[int, ...], bytes, int]]
-    @property
-    def input_specs(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]: ...
+    input_specs: Final[tuple[tuple[str, str, tuple[int, ...]], ...]]
     def limit_axis(self, index: int, axis: int, most: int) -> None: ...
     def limit_runs(self, most_bytes: int, nbytes: int, cost_bytes: int, growth: float) -> None: ...
-    @property
-    def output_specs(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]: ...
+    output_specs: Final[tuple[tuple[str, str, tuple[int, ...]], ...]]

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -7,5 +7,4 @@ class Tensors:
     """The input or output arrays of one run; see tensor.pyx."""
 
     def __new__(cls, arrays: Sequence[np.ndarray[Any, Any]], datatypes: Sequence[str], batched: bool, rows: int | None = None) -> Self: ...
-    @property
-    def arrays(self) -> list[np.ndarray[Any, Any]]: ...
+    arrays: Final[list[np.ndarray[Any, Any]]]
