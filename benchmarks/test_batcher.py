@@ -17,7 +17,8 @@ from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 
 ROWS = 64
 SIGNATURE = Signature("identity", "1", [("x", "FP32", (-1, 16))], [("y", "FP32", (-1, 16))], ROWS)

@@ -13,7 +13,8 @@ from inferd._core.codec.infer import InferRequest, decode_infer_request
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.protocol import inference
 
 SHAPES = {"FP32[1,16]": (1, 16), "FP32[1,3,224,224]": (1, 3, 224, 224)}

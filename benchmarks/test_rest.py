@@ -13,7 +13,8 @@ from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
 from inferd._core.rest.decode import decode_rest_request
 from inferd._core.rest.request import RestRequest
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 
 orjson = pytest.importorskip("orjson")
 

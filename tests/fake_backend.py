@@ -10,7 +10,8 @@ import numpy as np
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import NO_DEADLINE, Call
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import Cancelled, RequestError
 
 LIMIT_S = 20.0  # longest that a test waits for another thread; reached only when it fails

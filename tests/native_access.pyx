@@ -22,7 +22,7 @@ from inferd._core.net.limits cimport TURN_REQUESTS
 from inferd._core.net.protocol cimport Protocol
 from inferd._core.net.server_state cimport ServerState
 from inferd._core.net.stream_socket cimport CLOSING, StreamSocket
-from inferd._core.tensor.tensor cimport MAX_TENSORS
+from inferd._core.tensor.view cimport MAX_TENSORS
 
 from inferd.errors import InvalidArgument
 
@@ -71,11 +71,11 @@ cdef class IntegerQueue:
 
     def take(self, int64_t now_ns):
         """(ids of the batch that is due, ids of the expired)."""
-        dropped = self.freed(self.queue.drop_expired(now_ns, self.queue.next_batch_ns(now_ns)))
+        dropped = self.freed(self.queue.drop_hopeless(now_ns))
         return self.freed(self.queue.form(now_ns)), dropped
 
     def expire(self, int64_t now_ns):
-        return self.freed(self.queue.drop_expired(now_ns, 0))
+        return self.freed(self.queue.drop_expired(now_ns))
 
     def cancel(self, int64_t id):
         cdef Entry *entry = <Entry *><uint64_t>self.entries[id]

@@ -12,8 +12,8 @@ SOURCE = TESTS.parent / "inferd"
 # Modules that are tested through another one: a part of a class, the words or the form of what another does, one line of a table.
 TESTED_BY = {
     "__init__.py": "engine/test_embedded.py",
+    "_core/codec/infer_response.pyx": "_core/codec/test_infer.py",
     "_core/codec/outputs.pyx": "_core/codec/test_infer.py",
-    "_core/codec/shown.pyx": "_core/codec/test_infer.py",
     "_core/http/call.pyx": "_core/http2/test_rest.py",
     "_core/http1/response_head.pyx": "_core/http1/test_session.py",
     "_core/http2/call_stalls.pyx": "_core/net/test_stall_policy.py",
@@ -29,6 +29,12 @@ TESTED_BY = {
     "_core/load/rest_response.pyx": "_core/load/test_http1.py",
     "_core/net/protocol.pyx": "_core/net/test_stream_socket.py",
     "_core/net/server_state.pyx": "_core/net/test_stream_socket.py",
+    "_core/rest/json_fault.pyx": "_core/rest/test_decode.py",
+    "_core/tensor/datatypes.pyx": "_core/tensor/test_tensor.py",
+    "_core/tensor/declared_padding.pyx": "_core/tensor/test_padding.py",
+    "_core/tensor/fault.pyx": "_core/tensor/test_tensor.py",
+    "_core/tensor/shown.pyx": "_core/tensor/test_tensor.py",
+    "_core/tensor/signature.pyx": "_core/tensor/test_tensor.py",
     "arrow_messages.py": "steps/test_table.py",
     "bench/evidence.py": "bench/test_tune.py",
     "bench/findings.py": "bench/test_conclusion.py",

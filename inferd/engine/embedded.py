@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from inferd._core.grpc.call import NO_DEADLINE
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.config import Settings
 from inferd.engine.conversion import Keep, converted
 from inferd.engine.files.places import Place

@@ -41,7 +41,7 @@ from inferd._core.batching.batcher import Batcher
 from inferd._core.inference.inline_policy import InlinePolicy
 from inferd._core.inference.path import Route
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.engine.checks import run_limits
 from inferd.engine.configuration.batching import shares_runs
 from inferd.engine.loading import warmup
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from inferd._core.batching.request import Request
     from inferd._core.batching.tap import Tap
     from inferd._core.grpc.call import Call
-    from inferd._core.tensor.tensor import Signature
+    from inferd._core.tensor.signature import Signature
     from inferd.engine.runtime.arena import RunArena
     from inferd.engine.runtime.backend import Backend
     from inferd.protocol.inference import ModelConfig

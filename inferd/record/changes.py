@@ -10,7 +10,7 @@ import hashlib
 from functools import partial
 from typing import TYPE_CHECKING
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.errors import ConfigError
 from inferd.tensors import elements_of
 

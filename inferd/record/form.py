@@ -25,7 +25,7 @@ __all__ = ["FORMAT", "MAX_RANK", "SUFFIX", "arrow", "batch_of", "changed_of", "c
 FORMAT = 1
 FORMAT_KEY, VERSION_KEY, CHANGED_KEY = b"inferd.record", b"inferd.version", b"inferd.changed"
 SUFFIX = ".arrow"
-MAX_RANK = 8  # sizes of a shape, as in _core/tensor/tensor.pxd
+MAX_RANK = 8  # sizes of a shape, as in _core/tensor/view.pxd
 COLUMNS = ("id", "model", "version", "arm", "arrival", *TIMES[1:], "code", "error", "inputs", "outputs")
 
 

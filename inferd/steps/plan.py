@@ -19,7 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import Cancelled, ConfigError, DeadlineExceeded, Internal, RequestError
 from inferd.steps.pipeline import Array, Content, EntryPlace, InputPipeline, OutputPipeline, PadAxis, TensorType, Value, detached
 from inferd.steps.tensors import STEPS, compile_tensor

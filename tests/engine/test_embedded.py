@@ -24,7 +24,7 @@ from PIL import Image
 
 import inferd
 from inferd import DeadlineExceeded, Engine, FailedPrecondition, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.config import Settings
 from inferd.engine.embedded import Metadata, TensorMetadata
 from tests import models

@@ -14,7 +14,7 @@ from native_access import record_time
 
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.engine.model import THREAD_IDLE_NS, Model, batching_of
 from inferd.errors import (
     Cancelled,

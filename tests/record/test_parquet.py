@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.record import parquet as tables
 from inferd.record.decoded import Tensor
 from inferd.record.export import column_datatypes

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from inferd._core.tensor.tensor import DATATYPES, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import ConfigError
 from inferd.protocol import options
 from inferd.steps.detections import MAX_BOXES

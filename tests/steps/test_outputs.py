@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from inferd._core.tensor.tensor import DATATYPES, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import ConfigError
 from inferd.protocol import options
 from inferd.steps.numbers import CASTS

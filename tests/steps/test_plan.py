@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import ConfigError
 from inferd.protocol import inference
 from inferd.steps.plan import Plan, compile_steps

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inferd._core.tensor.tensor import DATATYPES, Signature
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.signature import Signature
 from inferd.errors import ConfigError
 from inferd.protocol import inference
 from inferd.steps.numbers import CASTS

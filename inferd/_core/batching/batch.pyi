@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import final
+from typing import Final, final
 
 from inferd._core.batching.queue import BatchQueue
 from inferd._core.batching.request import Owner, Request
@@ -11,41 +11,26 @@ from inferd.errors import RequestError
 
 class Origin(Owner):
     taps: tuple[Tap, ...] | None
-    @property
-    def queue(self) -> BatchQueue: ...
-    @property
-    def statistics(self) -> Statistics: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def expired(self) -> int: ...
-    @property
-    def cancelled(self) -> int: ...
-    @property
-    def failed(self) -> int: ...
+    queue: Final[BatchQueue]
+    statistics: Final[Statistics]
+    name: Final[str]
+    expired: Final[int]
+    cancelled: Final[int]
+    failed: Final[int]
     def put(self, request: Request, call: Call) -> bool: ...
 
 @final
 class Batch(Owner):
     terminate: Callable[[Batch], None] | None
-    @property
-    def requests(self) -> list[Request]: ...
-    @property
-    def dropped(self) -> list[Request]: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def alive(self) -> int: ...
-    @property
-    def terminated(self) -> bool: ...
-    @property
-    def overdue(self) -> RequestError | None: ...
-    @property
-    def run_ns(self) -> int: ...
-    @property
-    def execute_ns(self) -> int: ...
-    @property
-    def finished_ns(self) -> int: ...
+    requests: Final[list[Request]]
+    dropped: Final[list[Request]]
+    rows: Final[int]
+    alive: Final[int]
+    terminated: Final[bool]
+    overdue: Final[RequestError | None]
+    run_ns: Final[int]
+    execute_ns: Final[int]
+    finished_ns: Final[int]
     def input_shape(self, index: int) -> tuple[int, ...]: ...
     def gather(self, inputs: Tensors) -> None: ...
     def encode(self, outputs: Tensors) -> None: ...

@@ -17,7 +17,9 @@ from inferd._core.batching.request cimport Owner, Request
 from inferd._core.batching.rows cimport longest, pads, write_rows
 from inferd._core.batching.tap cimport Tap, Tapped
 from inferd._core.grpc.call cimport Call
-from inferd._core.tensor.tensor cimport Signature, Tensors, TensorView
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
+from inferd._core.tensor.view cimport TensorView
 
 import logging
 

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import Final, final
 
 from inferd._core.batching.batch import Batch, Origin
 from inferd._core.metrics.histogram import Statistics
@@ -27,14 +27,10 @@ class Batcher(Origin):
     schedule: Callable[[Callable[[], None]], object] | None
     arrived: Callable[[], object] | None
     left: Callable[[], object] | None
-    @property
-    def leaving(self) -> int: ...
-    @property
-    def closed(self) -> bool: ...
-    @property
-    def depth(self) -> int: ...
-    @property
-    def depth_bytes(self) -> int: ...
+    leaving: Final[int]
+    closed: Final[bool]
+    depth: Final[int]
+    depth_bytes: Final[int]
     def limit(self, max_queue_requests: int, max_queue_bytes: int, max_wait_ns: int) -> None: ...
     def signal(self) -> None: ...
     def take(self) -> Batch | None: ...

@@ -212,7 +212,7 @@ cdef class Batcher(Origin):
         now_ns = monotonic_ns()
         if self.behind is not None:
             self.queue.look_behind(self.behind.queue, now_ns)
-        dropped = self.queue.drop_expired(now_ns, self.queue.next_batch_ns(now_ns))
+        dropped = self.queue.drop_hopeless(now_ns)
         taken = self.queue.form(now_ns)
         self.woken = False
         wake = self.wakes(now_ns)
@@ -227,7 +227,7 @@ cdef class Batcher(Origin):
         if now_ns < self.queue.next_expiry_ns and self.queue.evicted == NULL:
             return None
         self.lock()
-        dropped = self.queue.drop_expired(now_ns, 0)
+        dropped = self.queue.drop_expired(now_ns)
         self.unlock_left()
         return self.batch_of(NULL, dropped, now_ns)
 

@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcmp, memcpy
 
-cdef enum Content:                  # the kind of an input, for the steps; pipeline/pipeline.py has the same numbers
+cdef enum Content:                  # the kind of an input, for the steps; steps/pipeline.py has the same numbers
     UNPREPARED = 0
     NUMBERS = 1
     TEXT = 2

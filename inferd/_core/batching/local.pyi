@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 
 from inferd._core.batching.request import Request
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 
 class LocalRequest(Request):
     """One inference over numpy arrays.

@@ -8,11 +8,13 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from inferd._core.batching.request cimport Request
-from inferd._core.tensor.tensor cimport MAX_RANK, MAX_TENSORS, Signature, Tensors, TensorView
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
+from inferd._core.tensor.view cimport MAX_RANK, MAX_TENSORS, TensorView
 
 import numpy as np
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.errors import Internal, InvalidArgument
 
 

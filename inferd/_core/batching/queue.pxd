@@ -113,7 +113,11 @@ cdef class BatchQueue:          # the policy; see queue.pyx for what it promises
     cdef void expect(self, int64_t requests, int64_t until_ns) noexcept nogil
     cdef int64_t due(self, int64_t now_ns) noexcept nogil                   # when a batch is due; INT64_MAX: never
     cdef Entry *form(self, int64_t now_ns) noexcept nogil                   # the batch that is due now, linked by next; or NULL
-    cdef Entry *drop_expired(self, int64_t now_ns, int64_t next_batch_ns) noexcept nogil     # linked by next, in no order; or NULL
+    # Both remove entries that made room or expired, and return them linked by next, in no order; or NULL. The second also removes those
+    # that had to begin by now, at_once excepted.
+    cdef Entry *drop_expired(self, int64_t now_ns) noexcept nogil
+    cdef Entry *drop_hopeless(self, int64_t now_ns) noexcept nogil
+    cdef Entry *drop(self, int64_t now_ns, int64_t next_batch_ns) noexcept nogil
     cdef void over(self, int64_t rows, int64_t run_ns, int64_t now_ns) noexcept nogil
 
 

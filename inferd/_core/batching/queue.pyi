@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import final
+from typing import Final, final
 
 from inferd._core.batching.run_times import RunTimes
 
@@ -19,15 +19,9 @@ class BatchQueue:
         default_priority: int = 0,
         queue_policies: Sequence[tuple[int, int, bool]] = (),
     ) -> None: ...
-    @property
-    def requests(self) -> int: ...
-    @property
-    def nbytes(self) -> int: ...
-    @property
-    def run_times(self) -> RunTimes: ...
-    @property
-    def running(self) -> int: ...
-    @property
-    def overtaken(self) -> int: ...
-    @property
-    def evictions(self) -> int: ...
+    requests: Final[int]
+    nbytes: Final[int]
+    run_times: Final[RunTimes]
+    running: Final[int]
+    overtaken: Final[int]
+    evictions: Final[int]

@@ -453,8 +453,14 @@ cdef class BatchQueue:
             entry = self.following(entry)
         return rows >= NEAR_ROWS
 
-    cdef Entry *drop_expired(self, int64_t now_ns, int64_t next_batch_ns) noexcept nogil:
-        """Removes entries that made room, that expired, and, unless next_batch_ns is 0, that had to begin by now, at_once excepted."""
+    cdef Entry *drop_expired(self, int64_t now_ns) noexcept nogil:
+        return self.drop(now_ns, 0)
+
+    cdef Entry *drop_hopeless(self, int64_t now_ns) noexcept nogil:
+        return self.drop(now_ns, self.next_batch_ns(now_ns))
+
+    cdef Entry *drop(self, int64_t now_ns, int64_t next_batch_ns) noexcept nogil:
+        """next_batch_ns: how long the next run is likely to take; 0: nothing is known, or entries that had to begin may stay."""
         cdef Entry *dropped = self.evicted
         cdef Entry *entry
         cdef Entry *following

@@ -5,7 +5,9 @@ cimport cython
 from libc.stdint cimport int64_t
 from inferd._core.batching.queue cimport Entry
 from inferd._core.grpc.call cimport Call
-from inferd._core.tensor.tensor cimport Signature, Tensors, TensorView
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
+from inferd._core.tensor.view cimport TensorView
 
 cdef enum:
     INLINE_INPUTS = 2           # inputs that a request holds without a second allocation; with 2 it fits Python's fast allocator

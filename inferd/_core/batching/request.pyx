@@ -16,11 +16,14 @@ from libc.string cimport memcmp, memcpy, memset
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.batching.effort cimport ROW_NS, content_ns
 from inferd._core.batching.queue cimport WAITING
-from inferd._core.tensor.tensor cimport BYTES, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView, word_of
+from inferd._core.tensor.datatypes cimport BYTES, word_of
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
+from inferd._core.tensor.view cimport MAX_TENSORS, ArrayView, TensorView
 
 import numpy
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 
 cdef const char *NOTHING = b""      # where a buffer of no bytes lies
 

@@ -2,7 +2,8 @@
 # theirs are filled up, and masks say where.
 
 from libc.stdint cimport int64_t
-from inferd._core.tensor.tensor cimport Signature, Tensors
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
 
 # Raises Internal where the requests do not fit the arrays; nothing is ever written outside of these.
 cdef int write_rows(list requests, Tensors inputs) except -1

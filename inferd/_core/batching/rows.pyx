@@ -12,9 +12,12 @@ from libc.string cimport memcpy, memset
 
 from inferd._core.batching.request cimport Request
 from inferd._core.grpc.message cimport count_copied
+from inferd._core.tensor.datatypes cimport BYTES, itemsize
 from inferd._core.tensor.padded_copy cimport Pieces, place_mask, place_padded, place_whole, write_pieces
 from inferd._core.tensor.padding cimport Mask, Padding, padded_size
-from inferd._core.tensor.tensor cimport BYTES, ArrayView, Signature, Tensors, TensorView, fill_objects, itemsize
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors, fill_objects
+from inferd._core.tensor.view cimport ArrayView, TensorView
 
 from inferd.errors import Internal
 

@@ -1,4 +1,4 @@
-from typing import final
+from typing import Final, final
 
 from inferd._core.batching.tap import Tap
 
@@ -6,6 +6,5 @@ from inferd._core.batching.tap import Tap
 class Tally(Tap):
     def __init__(self, sample: int = 0, threshold_ns: int = 0) -> None: ...
     threshold_ns: int
-    @property
-    def latencies_ns(self) -> list[int]: ...
+    latencies_ns: Final[list[int]]
     def by_group(self) -> bytes: ...

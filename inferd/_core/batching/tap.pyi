@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, Final, final
 
 from inferd._core.batching.request import Request
 
@@ -6,49 +6,30 @@ UNTAPPED: str
 
 @final
 class Tapped:
-    @property
-    def request(self) -> Request: ...
-    @property
-    def response(self) -> Any: ...
-    @property
-    def response_bytes(self) -> memoryview | None: ...
-    @property
-    def code(self) -> int: ...
-    @property
-    def group(self) -> int: ...
-    @property
-    def message(self) -> str | None: ...
-    @property
-    def received_ns(self) -> int: ...
-    @property
-    def decode_ns(self) -> int: ...
-    @property
-    def queue_ns(self) -> int: ...
-    @property
-    def preprocess_ns(self) -> int: ...
-    @property
-    def execute_ns(self) -> int: ...
-    @property
-    def encode_ns(self) -> int: ...
-    @property
-    def total_ns(self) -> int: ...
+    request: Final[Request]
+    response: Final[Any]
+    response_bytes: Final[memoryview | None]
+    code: Final[int]
+    group: Final[int]
+    message: Final[str | None]
+    received_ns: Final[int]
+    decode_ns: Final[int]
+    queue_ns: Final[int]
+    preprocess_ns: Final[int]
+    execute_ns: Final[int]
+    encode_ns: Final[int]
+    total_ns: Final[int]
 
 class Tap:
     def __init__(
         self, share: float = 1.0, *, sticky: bool = False, max_held: int = ..., max_held_nbytes: int = ..., seed: int = 0
     ) -> None: ...
     share: float
-    @property
-    def seen(self) -> int: ...
-    @property
-    def offered(self) -> int: ...
-    @property
-    def dropped(self) -> int: ...
-    @property
-    def held(self) -> int: ...
-    @property
-    def held_nbytes(self) -> int: ...
-    @property
-    def max_held_nbytes(self) -> int: ...
+    seen: Final[int]
+    offered: Final[int]
+    dropped: Final[int]
+    held: Final[int]
+    held_nbytes: Final[int]
+    max_held_nbytes: Final[int]
     max_nbytes: int
     def take(self, most: int = 1024) -> list[Tapped]: ...

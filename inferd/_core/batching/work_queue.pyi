@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Final, final
 
 from inferd._core.base.scheduler import Flow
 from inferd._core.batching.batch import Batch
@@ -7,10 +7,8 @@ from inferd._core.batching.batcher import Batcher
 
 @final
 class WorkQueue:
-    @property
-    def sleepers(self) -> int: ...
-    @property
-    def closed(self) -> bool: ...
+    sleepers: Final[int]
+    closed: Final[bool]
     def __init__(self, quantum: int) -> None: ...
     def take(self) -> tuple[Source, Batch] | None: ...
     def close(self) -> None: ...
@@ -18,10 +16,8 @@ class WorkQueue:
 
 @final
 class Source(Flow):
-    @property
-    def work(self) -> Callable[[Batch], Any]: ...
-    @property
-    def busy(self) -> bool: ...
+    work: Final[Callable[[Batch], Any]]
+    busy: Final[bool]
     def __init__(
         self,
         work_queue: WorkQueue,

@@ -1,12 +1,13 @@
 # cython: language_level=3
-"""work_queue: batchers that share threads (see work_queue.pxd).
+"""work_queue: batchers that share threads. They take turns by deficit round robin over the estimated costs of their batches: a busy model
+delays another one by a quantum at most. All calls hold the GIL, which makes each one step; a thread lets go of it to sleep.
 
 Never in here: threads, what the work is, when a batch is due: batchers here have no delay.
 """
 
 cimport cython
 from libc.stdint cimport int64_t
-from inferd._core.base.linux cimport sem_destroy, sem_init, sem_post, sem_wait
+from inferd._core.base.linux cimport sem_destroy, sem_init, sem_post, sem_t, sem_wait
 from inferd._core.base.scheduler cimport NOWHERE, Flow, Scheduler
 from inferd._core.batching.batch cimport Batch
 from inferd._core.batching.batcher cimport Batcher
@@ -19,6 +20,12 @@ cdef enum:
 @cython.final
 cdef class WorkQueue:
     """quantum: what the batches of one source may cost before others go first, in microseconds."""
+
+    cdef Scheduler scheduler            # sources that have a batch to give
+    cdef sem_t wakes                    # threads sleep on it
+    cdef readonly int sleepers          # threads that sleep
+    cdef int promised                   # of these, threads whose wake-up is on its way
+    cdef readonly bint closed           # take returns None
 
     def __cinit__(self, int64_t quantum):
         self.scheduler = Scheduler(quantum)
@@ -86,6 +93,15 @@ cdef class Source(Flow):
     Its batcher calls `arrived` when a request waits, and the batcher behind calls `offer` when it may have room. A Source gives batches
     while fewer than `most` are at work, and the batcher behind holds less than room_requests and room_nbytes, or is closed.
     """
+
+    cdef WorkQueue work_queue
+    cdef Batcher batcher                # its `behind` is where requests wait next, and has room, or has none
+    cdef object schedule                # schedule(callback): wakes a thread for a request that came; None: at once
+    cdef readonly object work           # work(batch): for the thread that took it
+    cdef int most                       # batches that threads work on at one time
+    cdef int64_t room_requests          # while so many requests
+    cdef int64_t room_nbytes            # or bytes wait in `behind`, no batch is given
+    cdef int at_work                    # batches that threads work on
 
     def __init__(self, WorkQueue work_queue not None, Batcher batcher not None, work, *, int most, int64_t room_requests,
                  int64_t room_nbytes, schedule=None):

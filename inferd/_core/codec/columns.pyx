@@ -17,7 +17,8 @@ from inferd._core.codec.fields cimport PARAMETERS, Input, Parameter, equals, rea
 from inferd._core.codec.infer cimport InferRequest
 from inferd._core.codec.wire cimport Bytes, Reader, next_field, open_reader, read_bytes, skip_field
 from inferd._core.grpc.message cimport Message
-from inferd._core.tensor.tensor cimport MAX_RANK, MAX_TENSORS, TensorView, word_of
+from inferd._core.tensor.datatypes cimport word_of
+from inferd._core.tensor.view cimport MAX_RANK, MAX_TENSORS, TensorView
 
 cdef enum:
     NOGIL_NBYTES = 64 << 10     # longer copies release the GIL

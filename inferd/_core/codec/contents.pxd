@@ -5,13 +5,14 @@
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from inferd._core.tensor.tensor cimport (
-    BF16, BOOL, BYTES, FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, TensorView, itemsize,
-)
 from inferd._core.codec.wire cimport (
     DELIMITED, FIXED32, FIXED64, LOOK_NBYTES, VARINT, Bytes, Reader, enter, fail, fail_as, let_others_run, open_reader, read_bytes,
     read_fixed, read_tag, read_varint, skip_field,
 )
+from inferd._core.tensor.datatypes cimport (
+    BF16, BOOL, BYTES, FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, itemsize,
+)
+from inferd._core.tensor.view cimport TensorView
 
 cdef extern from *:
     bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil

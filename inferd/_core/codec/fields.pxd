@@ -5,12 +5,13 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
-from inferd._core.codec.contents cimport FIELD_STEPS, Contents, count_steps, measure, pack
-from inferd._core.tensor.tensor cimport MAX_RANK, MAX_TENSORS, TensorView, datatype_of
 from inferd._core.base.utf8 cimport is_utf8
+from inferd._core.codec.contents cimport FIELD_STEPS, Contents, count_steps, measure, pack
 from inferd._core.codec.wire cimport (
     Bytes, Reader, enter, fail, fail_as, next_field, read_bytes, read_fixed, read_string, read_varint, skip_field,
 )
+from inferd._core.tensor.datatypes cimport datatype_of
+from inferd._core.tensor.view cimport MAX_RANK, MAX_TENSORS, TensorView
 
 cdef enum:
     MAX_PARAMETERS = 256        # of one request, its tensors' included

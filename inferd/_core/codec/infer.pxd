@@ -1,11 +1,11 @@
-# infer: the two hot protobuf messages, ModelInferRequest and ModelInferResponse, between bytes and tensors.
+# infer: the hot protobuf message ModelInferRequest, from bytes to tensors; infer_response has the other one.
 # Reads views, copies no tensor (typed contents are packed once). Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 from inferd._core.batching.request cimport Request
-from inferd._core.grpc.message cimport Message
 from inferd._core.codec.wire cimport Bytes
+from inferd._core.grpc.message cimport Message
 
 cdef enum:
     INLINE_OUTPUTS = 4          # asked outputs that a request holds without a second allocation

@@ -1,23 +1,20 @@
-from typing import final, overload
+from typing import Final, final, overload
 
 from typing_extensions import Buffer
 
 from inferd._core.batching.request import Request
 from inferd._core.grpc.message import Message
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 
 @final
 class InferRequest(Request):
     """One ModelInferRequest. Made by decode_infer_request; check(signature), then encode(outputs, first_row)."""
 
-    @property
-    def message(self) -> Message: ...
-    @property
-    def model_name(self) -> str: ...
-    @property
-    def model_version(self) -> str: ...
-    @property
-    def id(self) -> str: ...
+    message: Final[Message]
+    model_name: Final[str]
+    model_version: Final[str]
+    id: Final[str]
     def check(self, signature: Signature) -> None: ...
     def encode(self, outputs: Tensors, first_row: int) -> None: ...
 

@@ -1,41 +1,36 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# infer: ModelInferRequest and ModelInferResponse between bytes and tensors (see infer.pxd).
+# infer: ModelInferRequest, from bytes to tensors (see infer.pxd and infer.pyi).
 # A request is read in one pass over its bytes, as protobuf reads it. Malformed ones are rejected, unknown fields skipped, and the last
 # of a repeated scalar counts. Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from inferd._core.base.key cimport key_of
+from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.batching.request cimport Request
 from inferd._core.codec.contents cimport MAX_STEPS, Contents, contents_field, element_count, expect_contents, raw_nbytes
 from inferd._core.codec.fields cimport (
-    BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, UINT64_PARAM, Asked,
-    Fields, Input, Parameter, equals, read_asked,
-    read_fields, read_input, read_parameter, walk_contents,
+    BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, UINT64_PARAM, Asked, Fields, Input, Parameter, equals,
+    read_asked, read_fields, read_input, read_parameter, walk_contents,
 )
-from inferd._core.codec.outputs cimport (
-    CLASSES_BIT, MAX_RESPONSE_NBYTES, Part, asked_output, check_run, cut_part, fill_part, not_promised, too_large,
-)
-from inferd._core.codec.shown cimport shown, shown_name, word_text
+from inferd._core.codec.infer_response cimport appended, encode_all, encode_asked
+from inferd._core.codec.outputs cimport CLASSES_BIT, asked_output
+from inferd._core.codec.wire cimport LOOK_NBYTES, Bytes, Reader, open_reader, read_bytes, read_tag, skip_field
 from inferd._core.grpc.message cimport Message, count_copied, kept_nbytes_of, new_message
-from inferd._core.tensor.tensor cimport (
-    BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView,
-)
-from inferd._core.base.key cimport key_of
-from inferd._core.base.utf8 cimport is_utf8
-from inferd._core.codec.wire cimport (
-    LOOK_NBYTES, Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field,
-    varint_nbytes,
-)
+from inferd._core.tensor.datatypes cimport INVALID
+from inferd._core.tensor.shown cimport shown, shown_name, shown_range, shown_tensor, word_text
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
+from inferd._core.tensor.view cimport MAX_TENSORS, TensorView
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.errors import Internal, InvalidArgument
 
 cdef enum:
-    NOGIL_NBYTES = 65536        # copies above this size release the GIL
     UNPACKED_NBYTES = 16 << 10  # a request with typed contents is unpacked on the event loop up to this size
 
 
@@ -163,7 +158,7 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
         if walk(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value, with_gil) < 0:
             if reader.fault != NULL and contents.steps <= MAX_STEPS:
                 reject_malformed(reader)
-            reject_contents(view, &contents, shown(&fields.model_name) if fields.raw_count > 0 else None)
+            reject_contents(view, &contents, shown(fields.model_name.data, fields.model_name.nbytes) if fields.raw_count > 0 else None)
         steps = contents.steps
         if fields.raw_count == 0:
             view.nbytes = raw_nbytes(&contents, view.datatype)
@@ -198,25 +193,28 @@ cdef int reject_parameter(const Parameter *parameter) except -1:
         if parameter.kind == BOOL_PARAM or parameter.kind == 0:
             return 0
         raise InvalidArgument("parameter 'provenance': expected bool_param; true asks for the model's provenance in the response")
+    key = shown(parameter.key.data, parameter.key.nbytes)
     if memcmp(parameter.key.data, "triton_", 7) == 0:
         raise InvalidArgument(
-            f"parameter '{shown(&parameter.key)}': names that begin with 'triton_' are reserved; the one that is known is "
+            f"parameter '{key}': names that begin with 'triton_' are reserved; the one that is known is "
             "'triton_enable_empty_final_response'")
-    got = shown(&parameter.text) if parameter.kind == STRING_PARAM else value_of(parameter)
-    raise InvalidArgument(f"parameter '{shown(&parameter.key)}': expected uint64_param or int64_param of 0 or more, got {got!r}")
+    got = shown(parameter.text.data, parameter.text.nbytes) if parameter.kind == STRING_PARAM else value_of(parameter)
+    raise InvalidArgument(f"parameter '{key}': expected uint64_param or int64_param of 0 or more, got {got!r}")
 
 
 cdef int reject_input(const TensorView *view, const Input *extra) except -1:
     if extra.in_shared_memory:
         raise InvalidArgument(f"input '{shown_name(view)}': shared memory (shared_memory_region) is not enabled; send the tensor's bytes")
-    raise InvalidArgument(f"input '{shown_name(view)}': unknown datatype '{shown(&extra.word)}'; expected one of {', '.join(DATATYPES)}")
+    word = shown(extra.word.data, extra.word.nbytes)
+    raise InvalidArgument(f"input '{shown_name(view)}': unknown datatype '{word}'; expected one of {', '.join(DATATYPES)}")
 
 
 cdef int reject_asked(const Asked *asked) except -1:
+    name = shown(asked.name.data, asked.name.nbytes)
     if asked.classes < 0:
-        raise InvalidArgument(f"output '{shown(&asked.name)}': expected int64_param or uint64_param of 0 or more in the parameter "
+        raise InvalidArgument(f"output '{name}': expected int64_param or uint64_param of 0 or more in the parameter "
                               "classification, the number of classes; got another value")
-    raise InvalidArgument(f"output '{shown(&asked.name)}': shared memory (shared_memory_region) is not enabled; leave the parameter "
+    raise InvalidArgument(f"output '{name}': shared memory (shared_memory_region) is not enabled; leave the parameter "
                           "out and read the bytes from the response")
 
 
@@ -234,9 +232,9 @@ cdef int reject_contents(const TensorView *view, const Contents *contents, str b
         raise InvalidArgument(f"input '{name}': expected at most {<int>MAX_STEPS} elements as typed contents in a request (fewer of BYTES, "
                               "of unpacked ones and of long numbers), got more; send raw_input_contents, which need no unpacking")
     if number == 0:
-        shape = ",".join([str(view.shape[axis]) for axis in range(view.rank)])
-        raise InvalidArgument(f"input '{name}': expected the {contents.most} elements of {word}[{shape}] in {CONTENTS_FIELDS[field]}, got "
-                              "more; send as many elements as the shape says")
+        tensor = shown_tensor(view.datatype, view.shape, view.rank)
+        raise InvalidArgument(f"input '{name}': expected the {contents.most} elements of {tensor} in {CONTENTS_FIELDS[field]}, got more; "
+                              "send as many elements as the shape says")
     if beside_raw is not None:
         raise InvalidArgument(f"input '{name}': contents field must not be specified when using raw_input_contents for '{name}' for model "
                               f"'{beside_raw}'; send every input of a request one way or the other")
@@ -245,10 +243,8 @@ cdef int reject_contents(const TensorView *view, const Contents *contents, str b
 
 
 cdef int reject_element(const TensorView *view, int64_t value) except -1:
-    word = word_text(view.datatype)
-    bits = int(word.lstrip("UINT"))
-    low, high = (0, 2**bits - 1) if word.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    raise InvalidArgument(f"input '{shown_name(view)}': {word} holds {low} to {high}, an element is {value}")
+    raise InvalidArgument(f"input '{shown_name(view)}': {word_text(view.datatype)} holds {shown_range(view.datatype)}, an element is "
+                          f"{value}")
 
 
 cdef inline str str_of(Bytes text):
@@ -264,8 +260,6 @@ cdef inline int *outputs_of(InferRequest request) noexcept:
 @cython.final
 @cython.no_gc
 cdef class InferRequest(Request):
-    """One ModelInferRequest. Made by decode_infer_request; check(signature), then encode(outputs, first_row)."""
-
     cdef Bytes text(self, Text text) noexcept:
         cdef Bytes found
         found.data = self.message.data + text.first
@@ -301,19 +295,16 @@ cdef class InferRequest(Request):
     cpdef encode(self, Tensors outputs, Py_ssize_t first_row):
         """Sets the response: a ModelInferResponse of this request's rows of the run's outputs, from `first_row` on.
         Raises Internal when the outputs are not those of the signature."""
-        cdef ResponseHead head
+        cdef Bytes id
         if outputs is None or self.signature is None:
             raise Internal("a request was encoded before it was checked and run; this is a fault of the server")
-        head = outputs.response_head
-        if self.output_count != 0:
-            self.response = encode(self, outputs, first_row)
-            if self.asked_count & PROVENANCE and self.signature.provenance is not None:
-                self.response = appended(<Message>self.response, self.signature)
-        elif head is not None and head.signature is self.signature and head.rows == self.entry.rows and outputs.batched \
-                and head.arm is self.signature.arm and first_row >= 0:
-            self.response = encode_alike(self, outputs, first_row, head)
-        else:
-            self.response = encode(self, outputs, first_row)
+        id = self.text(self.id_text)
+        if self.output_count == 0:
+            self.response = encode_all(self, &id, outputs, first_row)
+            return
+        self.response = encode_asked(self, &id, outputs_of(self), self.output_count, outputs, first_row)
+        if self.asked_count & PROVENANCE and self.signature.provenance is not None:
+            self.response = appended(<Message>self.response, self.signature)
 
 
 cdef uint64_t request_key(InferRequest request) except? 0:
@@ -373,183 +364,3 @@ cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
     if request.output_count == 0:
         request.output_count = -1
     return 0
-
-
-cdef struct Tensor:             # the InferOutputTensor of one output
-    Part part
-    Py_ssize_t shape_nbytes     # of the packed shape
-    Py_ssize_t nbytes
-
-
-cdef inline void measure_tensor(Tensor *tensor, int64_t rows, bint batched) noexcept nogil:
-    cdef const Part *part = &tensor.part
-    cdef int axis
-    tensor.shape_nbytes = 0
-    for axis in range(part.view.rank):
-        tensor.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
-    tensor.nbytes = field_nbytes(part.spec.name_nbytes) + field_nbytes(part.word_nbytes)
-    if part.view.rank > 0:
-        tensor.nbytes += field_nbytes(tensor.shape_nbytes)
-
-
-cdef uint8_t *put_tensor(uint8_t *at, const Tensor *tensor, bint batched, int64_t rows) noexcept nogil:
-    cdef const Part *part = &tensor.part
-    cdef int axis
-    at = put_head(at, 5, tensor.nbytes)
-    at = put_bytes(at, 1, part.spec.name, part.spec.name_nbytes)
-    at = put_bytes(at, 2, part.word, part.word_nbytes)
-    if part.view.rank > 0:
-        at = put_head(at, 3, tensor.shape_nbytes)
-        for axis in range(part.view.rank):
-            at = put_varint(at, <uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
-    return at
-
-
-cdef inline uint8_t *put_raw(uint8_t *at, const char *data, Py_ssize_t nbytes) noexcept:
-    """The raw bytes of one output. Many are copied without the GIL."""
-    at = put_head(at, 6, nbytes)
-    if nbytes > NOGIL_NBYTES:
-        with nogil:
-            memcpy(at, data, nbytes)
-    else:
-        memcpy(at, data, nbytes)
-    return at + nbytes
-
-
-cdef inline uint8_t *put_pieces(uint8_t *at, const Part *part, int64_t rows) noexcept:
-    """The same for an output of which a part of each row is cut off."""
-    cdef Py_ssize_t nbytes, stride_nbytes, i
-    at = put_head(at, 6, part.nbytes)
-    with nogil:
-        nbytes = part.nbytes // part.pieces
-        stride_nbytes = rows * part.view.row_nbytes // part.pieces
-        for i in range(part.pieces):
-            memcpy(at + i * nbytes, part.data + i * stride_nbytes, nbytes)
-    return at + part.nbytes
-
-
-@cython.final
-@cython.no_gc
-cdef class ResponseHead:
-    """How the responses of so many rows of one run's outputs begin, the client's id aside. Taken from the first of them, where there is
-    a batch axis and it has all outputs, of fixed size and not cut."""
-
-    cdef Signature signature
-    cdef int64_t rows
-    cdef bytes names            # the model's name and version, and the arm
-    cdef bytes arm              # as the signature had it
-    cdef bytes parts            # the InferOutputTensors
-
-
-cdef int keep_head(InferRequest request, Tensors outputs, int64_t rows, const char *response, const char *parts,
-                   const char *raws) except -1:
-    """The head of a response whose parts and raw contents begin there."""
-    cdef Signature signature = request.signature
-    cdef ResponseHead head
-    cdef int i
-    for i in range(outputs.count):
-        if outputs.views[i].datatype == BYTES:
-            return 0
-    if request.output_count > 0 or signature.output_cuts != NULL or not outputs.batched:
-        return 0
-    head = ResponseHead.__new__(ResponseHead)
-    head.signature, head.rows = signature, rows
-    head.arm = signature.arm
-    head.names = response[:field_nbytes(PyBytes_GET_SIZE(signature.model_name)) + field_nbytes(PyBytes_GET_SIZE(signature.model_version))
-                          + (PyBytes_GET_SIZE(head.arm) if head.arm is not None else 0)]
-    head.parts = parts[:raws - parts]
-    outputs.response_head = head
-    return 0
-
-
-cdef Message encode_alike(InferRequest request, Tensors outputs, int64_t first_row, ResponseHead head):
-    """`encode` for a response that begins like another one."""
-    cdef Py_ssize_t names_nbytes = PyBytes_GET_SIZE(head.names)
-    cdef Py_ssize_t parts_nbytes = PyBytes_GET_SIZE(head.parts)
-    cdef Py_ssize_t total = names_nbytes + parts_nbytes
-    cdef const ArrayView *view
-    cdef Message response
-    cdef uint8_t *at
-    cdef int i
-    if request.id_text.nbytes > 0:
-        total += field_nbytes(request.id_text.nbytes)
-    for i in range(outputs.count):
-        view = &outputs.views[i]
-        if first_row + head.rows > view.shape[0]:
-            raise not_promised(request.signature, i)
-        total += field_nbytes(head.rows * view.row_nbytes)
-    if total > MAX_RESPONSE_NBYTES:
-        raise too_large(request.signature, total)
-    response = new_message(total)
-    at = <uint8_t *>response.data
-    memcpy(at, PyBytes_AS_STRING(head.names), names_nbytes)
-    at += names_nbytes
-    if request.id_text.nbytes > 0:
-        at = put_bytes(at, 3, request.message.data + request.id_text.first, request.id_text.nbytes)
-    memcpy(at, PyBytes_AS_STRING(head.parts), parts_nbytes)
-    at += parts_nbytes
-    for i in range(outputs.count):
-        view = &outputs.views[i]
-        at = put_raw(at, view.data + first_row * view.row_nbytes, head.rows * view.row_nbytes)
-    return response
-
-
-cdef Message appended(Message response, Signature signature):
-    """The response with the fields that say what made it behind the others: protobuf's fields have no order."""
-    cdef Py_ssize_t nbytes = PyBytes_GET_SIZE(signature.provenance)
-    cdef Message whole
-    if response.nbytes + nbytes > MAX_RESPONSE_NBYTES:
-        raise too_large(signature, response.nbytes + nbytes)
-    whole = new_message(response.nbytes + nbytes)
-    count_copied(response.nbytes)
-    memcpy(whole.data, response.data, response.nbytes)
-    memcpy(whole.data + response.nbytes, PyBytes_AS_STRING(signature.provenance), nbytes)
-    return whole
-
-
-cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
-    """A ModelInferResponse in a message of exactly its size: one copy of each output's rows."""
-    cdef Signature signature = request.signature
-    cdef Tensor tensors[MAX_TENSORS]
-    cdef Part *part
-    cdef int64_t rows = request.entry.rows if outputs.batched else 1
-    cdef int count = request.output_count if request.output_count > 0 else signature.output_count
-    cdef Py_ssize_t name_nbytes = PyBytes_GET_SIZE(signature.model_name)
-    cdef Py_ssize_t version_nbytes = PyBytes_GET_SIZE(signature.model_version)
-    cdef Py_ssize_t arm_nbytes = PyBytes_GET_SIZE(signature.arm) if signature.arm is not None else 0
-    cdef Py_ssize_t total = field_nbytes(name_nbytes) + field_nbytes(version_nbytes) + arm_nbytes
-    cdef Message response
-    cdef uint8_t *at
-    cdef uint8_t *parts_at
-    cdef bytes shapes = None            # of outputs that are cut, MAX_RANK sizes each
-    cdef int i
-    check_run(signature, outputs, first_row)
-    if request.id_text.nbytes > 0:
-        total += field_nbytes(request.id_text.nbytes)
-    for i in range(count):
-        part = &tensors[i].part
-        fill_part(part, signature, outputs, outputs_of(request)[i] if request.output_count > 0 else i, first_row, rows)
-        if signature.output_cuts != NULL and outputs.batched:
-            if shapes is None:
-                shapes = PyBytes_FromStringAndSize(NULL, count * MAX_RANK * sizeof(int64_t))
-            cut_part(part, request, <int64_t *>PyBytes_AS_STRING(shapes) + i * MAX_RANK)
-        measure_tensor(&tensors[i], rows, outputs.batched)
-        total += field_nbytes(tensors[i].nbytes) + field_nbytes(part.nbytes)
-    if total > MAX_RESPONSE_NBYTES:
-        raise too_large(signature, total)
-    response = new_message(total)
-    at = put_bytes(<uint8_t *>response.data, 1, PyBytes_AS_STRING(signature.model_name), name_nbytes)
-    at = put_bytes(at, 2, PyBytes_AS_STRING(signature.model_version), version_nbytes)
-    if arm_nbytes > 0:
-        memcpy(at, PyBytes_AS_STRING(signature.arm), arm_nbytes)
-        at += arm_nbytes
-    if request.id_text.nbytes > 0:
-        at = put_bytes(at, 3, request.message.data + request.id_text.first, request.id_text.nbytes)
-    parts_at = at
-    for i in range(count):
-        at = put_tensor(at, &tensors[i], outputs.batched, rows)
-    keep_head(request, outputs, rows, response.data, <const char *>parts_at, <const char *>at)
-    for i in range(count):
-        part = &tensors[i].part
-        at = put_raw(at, part.data, part.nbytes) if part.pieces == 0 else put_pieces(at, part, rows)
-    return response

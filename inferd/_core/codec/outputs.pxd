@@ -4,7 +4,9 @@
 from libc.stdint cimport int64_t
 from inferd._core.batching.request cimport Request
 from inferd._core.codec.wire cimport Bytes
-from inferd._core.tensor.tensor cimport ArrayView, Signature, Tensors, TensorSpec
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
+from inferd._core.tensor.view cimport ArrayView, TensorSpec
 
 cdef enum:
     CLASSES_BIT = 8             # of an asked output: above its index, how many classes of it are asked for

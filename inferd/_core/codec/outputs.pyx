@@ -6,9 +6,12 @@ from libc.string cimport memcpy
 
 from inferd._core.batching.request cimport Request
 from inferd._core.codec.classes cimport classes_of
-from inferd._core.codec.shown cimport shown, word_text
 from inferd._core.codec.wire cimport Bytes
-from inferd._core.tensor.tensor cimport BF16, BOOL, BYTES, MAX_RANK, ArrayView, Signature, Tensors, TensorSpec, word_of
+from inferd._core.tensor.datatypes cimport BF16, BOOL, BYTES, word_of
+from inferd._core.tensor.shown cimport shown, word_text
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
+from inferd._core.tensor.view cimport MAX_RANK, ArrayView, TensorSpec
 
 from inferd.errors import Internal, InvalidArgument, ResourceExhausted
 
@@ -17,8 +20,8 @@ cdef int asked_output(Signature signature, const Bytes *name, int classes) excep
     cdef int index = signature.output_index(name.data, name.nbytes)
     if index < 0:
         names = ", ".join([f"'{each}'" for each in signature.output_names[:16]])
-        raise InvalidArgument(f"model '{signature.model_name.decode()}': output '{shown(name)}' is not an output of this model; it gives "
-                              f"{names}")
+        raise InvalidArgument(f"model '{signature.model_name.decode()}': output '{shown(name.data, name.nbytes)}' is not an output of this "
+                              f"model; it gives {names}")
     if classes > 0:
         check_classified(signature, index)
     return index | classes << CLASSES_BIT

@@ -43,7 +43,6 @@ cdef uint32_t murmur3_32(const uint8_t *at, Py_ssize_t nbytes) noexcept nogil:
 
 
 def murmur3(data) -> int:
-    """MurmurHash3 x86 32-bit of seed 0, as a signed number."""
     cdef Py_buffer buffer
     PyObject_GetBuffer(data, &buffer, PyBUF_SIMPLE)
     cdef uint32_t h
@@ -90,10 +89,8 @@ cdef Py_ssize_t count_marks(data, uint8_t mark, Py_ssize_t least, Py_ssize_t dee
 
 
 def count_commas(data, Py_ssize_t deepest) -> int:
-    """The commas of JSON in arrays and objects that are `deepest` levels deep at most: how many values it has, before it is decoded."""
     return count_marks(data, b',', PY_SSIZE_T_MIN, deepest)
 
 
 def count_pairs(data) -> int:
-    """The key-value pairs of a JSON object, a key that is there twice counted twice. Any number where it is no valid JSON."""
     return count_marks(data, b':', 1, 1)

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from inferd._core.grpc.message import Message
 from inferd.errors import RequestError
@@ -33,16 +33,11 @@ class StreamHandler(InferHandler):
 class Call:
     key: int
     def __init__(self, method: str = "", message: Message | None = None, deadline_ns: int = ..., connection_id: int = 0) -> None: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def message(self) -> Message: ...
-    @property
-    def deadline_ns(self) -> int: ...
-    @property
-    def connection_id(self) -> int: ...
-    @property
-    def settled(self) -> bool: ...
+    method: Final[str]
+    message: Final[Message]
+    deadline_ns: Final[int]
+    connection_id: Final[int]
+    settled: Final[bool]
     work: Any
     traceparent: bytes | None
     def reply(self, message: Message | bytes) -> None: ...

@@ -1,19 +1,14 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from inferd._core.grpc.message import Message
 
 class Conversion:
-    @property
-    def result(self) -> Message | None: ...
-    @property
-    def error(self) -> Exception | None: ...
-    @property
-    def over(self) -> bool: ...
-    @property
-    def nbytes(self) -> int: ...
-    @property
-    def cancelled(self) -> bool: ...
+    result: Final[Message | None]
+    error: Final[Exception | None]
+    over: Final[bool]
+    nbytes: Final[int]
+    cancelled: Final[bool]
     when_cancelled: Callable[[Any], None] | None
     def run(self, until_ns: int = ...) -> bool: ...
     def done(self) -> None: ...

@@ -1,4 +1,4 @@
-from typing import final
+from typing import Final, final
 
 from inferd._core.grpc.call import Call
 from inferd._core.http.head import Head
@@ -8,8 +8,7 @@ from inferd._core.net.stream_socket import StreamSocket
 class Credentials: ...
 
 class HttpCall(Call):
-    @property
-    def connection(self) -> StreamSocket | None: ...
+    connection: Final[StreamSocket | None]
     @property
     def head(self) -> Head | None: ...
     def go_on(self) -> None: ...

@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 from inferd._core.net.server_state import ServerState
 from inferd.errors import RequestError
 
-_Method: TypeAlias = Any  # a row of the service table, see inferd/serving/method.py: the core reads its attributes
+_Method: TypeAlias = Any  # a row of the service table, see inferd/part/method.py: the core reads its attributes
 
 class Http2State(ServerState):
     def __init__(

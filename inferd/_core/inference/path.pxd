@@ -12,7 +12,8 @@ from inferd._core.inference.bound_runs cimport BoundRuns
 from inferd._core.inference.inline_policy cimport InlinePolicy
 from inferd._core.inference.routes cimport Routes
 from inferd._core.inference.split cimport Split
-from inferd._core.tensor.tensor cimport Signature, Tensors
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
 
 cdef class Route
 

@@ -9,7 +9,8 @@ from inferd._core.grpc.call import Call, InferHandler, StreamHandler
 from inferd._core.inference.inline_policy import InlinePolicy
 from inferd._core.inference.routes import Routes
 from inferd._core.inference.split import Split
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import RequestError
 
 @final

@@ -20,7 +20,8 @@ from inferd._core.grpc.call cimport Call, InferHandler, StreamHandler
 from inferd._core.grpc.message cimport Message
 from inferd._core.inference.bound_runs cimport BoundRuns
 from inferd._core.inference.routes cimport Routes
-from inferd._core.tensor.tensor cimport Signature, Tensors
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
 
 import threading
 

@@ -7,7 +7,8 @@ from libc.string cimport memcpy
 
 from inferd._core.codec.contents cimport ANY_FIELD, Contents, expect_contents, measure, raw_nbytes
 from inferd._core.codec.fields cimport Parameter, equals, read_parameter
-from inferd._core.tensor.tensor cimport BYTES, INVALID, MAX_TENSORS, datatype_of, itemsize
+from inferd._core.tensor.datatypes cimport BYTES, INVALID, datatype_of, itemsize
+from inferd._core.tensor.view cimport MAX_TENSORS
 from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.codec.wire cimport DELIMITED, VARINT, Bytes, Reader, enter, open_reader, read_bytes, read_tag, read_varint, skip_field
 

@@ -8,7 +8,8 @@ from libc.stdint cimport int64_t
 from inferd._core.codec.wire cimport Bytes
 from inferd._core.load.response cimport Expected, Held, is_one_of, multiply, raw_fault
 from inferd._core.rest.yyjson cimport *
-from inferd._core.tensor.tensor cimport BOOL, BYTES, INVALID, MAX_TENSORS, datatype_of, itemsize
+from inferd._core.tensor.datatypes cimport BOOL, BYTES, INVALID, datatype_of, itemsize
+from inferd._core.tensor.view cimport MAX_TENSORS
 
 cdef extern from *:
     bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil

@@ -228,15 +228,6 @@ cdef int fill_grid(object array, int layout, bint transposed, Grid *grid) except
 
 
 def detect_boxes(array, int layout, bint transposed, float score_threshold, float overlap_threshold, Py_ssize_t max_boxes):
-    """Finds the best boxes of FP32 [images, boxes, values], or transposed [images, values, boxes]. -> (boxes, scores, classes, counts), the
-    best first, then zeros.
-
-    boxes: FP32 [images, max_boxes, 4] as x1, y1, x2, y2 in the graph's units. scores: FP32 [images, max_boxes]. classes: INT64 [images,
-    max_boxes]. counts: INT32 [images, 1].
-    layout: DetectBoxes.Layout. A box is kept if it scores more than score_threshold and overlaps no better box of its class by more than
-    overlap_threshold. Equal scores stay in the order of the boxes. A box is ignored if its score is NaN, its class is no number from 0,
-    it is not finite, or has a negative side. Raises ValueError for a wrong array, layout or max_boxes.
-    """
     cdef Grid grid
     cdef Rules rules
     cdef Found found

@@ -110,12 +110,6 @@ cdef Source source_of(int32_t size, double origin, double span) except *:
 
 
 def flatten(pixels, background, out):
-    """UINT8 [height, width, 3 or 4] -> out, UINT8 [height, width, 1 or 3]: without transparency, and gray where out has one channel.
-
-    The last of 4 channels is how opaque a pixel is, before one color, the background, which may be None for pixels of 3. Gray is the luma
-    of ITU-R 601-2. Rounded as Pillow's alpha_composite and convert do, to the bit. Both are C-contiguous. The GIL is released.
-    Raises ValueError.
-    """
     cdef Pixels source = Pixels(pixels, "pixels", "UINT8", False)
     cdef Pixels made = Pixels(out, "out", "UINT8", True)
     cdef int channels = <int>source.view.shape[2]

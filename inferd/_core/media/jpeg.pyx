@@ -1,11 +1,11 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
 # jpeg: JPEG files -> pixels, by libjpeg-turbo, without the GIL.
 #
 # jpeg_library.h is the library. jpeg_huffman.h reads the codes of sequential files in its place, faster, and leaves unknown and damaged
 # files to it. Each file has a decoder of its own: a used one would lend the tables of the file before to a file without any.
 # The library's warnings (a file that is cut short, codes that cannot be) are errors here.
-# Never in here: Python's memory, EXIF, limits (pipeline/picture.py).
+# Never in here: Python's memory, EXIF, limits (steps/picture.py).
 
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memset
 
@@ -67,28 +67,17 @@ cdef enum Marker:               # the byte behind 0xFF
     FILLING = 0xFF
 
 cdef enum:
-    MOST_SEGMENTS = 1000        # as in pipeline/picture_file.py
+    MOST_SEGMENTS = 1000        # as in steps/picture_file.py
     PROGRESSIVE = 2             # the two bits of a frame's marker that say so
 
 
-def header(data not None):
-    """(height, width, scans, components, whole, arithmetic) of a JPEG file; None where its head cannot be read, or not without a warning.
-
-    scans: passes over the picture that its data makes; each costs time, whatever the file's size. 0: the file ends before the image does.
-    components: 1 gray, 3 colors, or 4 inks. whole: the library keeps 2 bytes of each component of each
-    pixel while it decodes, at whatever scale. arithmetic: its data is coded so, as far as its segments can be read.
-    """
-    cdef Py_buffer source
+def header(const unsigned char[::1] data not None):
     cdef Header found
     cdef int status
-    PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
-    try:
-        with nogil:
-            status = read_header(<const unsigned char *>source.buf, source.len, &found)
-            if status == JPEG_DECODED:
-                look_at_scans(<const unsigned char *>source.buf, source.len, &found)
-    finally:
-        PyBuffer_Release(&source)
+    with nogil:
+        status = read_header(&data[0], data.shape[0], &found)
+        if status == JPEG_DECODED:
+            look_at_scans(&data[0], data.shape[0], &found)
     if status == JPEG_NO_MEMORY:
         raise MemoryError
     if status != JPEG_DECODED:
@@ -97,38 +86,20 @@ def header(data not None):
     return found.height, found.width, found.scans, components, bool(found.whole), bool(found.arithmetic)
 
 
-def decode(data not None, pixels not None, int readers=OURS | LIBJPEG):
-    """Decodes a JPEG file into `pixels`, writable UINT8 [height, width, 1 or 3], C-contiguous: gray (its luma), or red, green, blue.
-
-    height and width are the file's, or that of any number of eighths of it, see scaled_size. False: the file is damaged or cut short,
-    and `pixels` holds anything. The GIL is released meanwhile. Raises ValueError for another size. readers: OURS, LIBJPEG, or
-    both: the second reads the files that the first leaves to it. OURS alone returns False for these.
-    """
-    cdef Py_buffer source, out
+def decode(const unsigned char[::1] data not None, unsigned char[:, :, ::1] pixels not None, int readers=OURS | LIBJPEG):
     cdef int status
-    PyObject_GetBuffer(pixels, &out, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-    try:
-        if out.ndim != 3 or out.itemsize != 1 or out.shape[2] not in (1, 3):
-            raise ValueError("pixels: expected UINT8 [height, width, 1 or 3]")
-        PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
-        try:
-            with nogil:
-                status = read_pixels(
-                    <const unsigned char *>source.buf, source.len, <unsigned char *>out.buf, out.shape[0], out.shape[1],
-                    <int>out.shape[2], readers)
-        finally:
-            PyBuffer_Release(&source)
-    finally:
-        PyBuffer_Release(&out)
+    if pixels.shape[2] not in (1, 3):
+        raise ValueError("pixels: expected UINT8 [height, width, 1 or 3]")
+    with nogil:
+        status = read_pixels(&data[0], data.shape[0], &pixels[0, 0, 0], pixels.shape[0], pixels.shape[1], <int>pixels.shape[2], readers)
     if status == JPEG_NO_MEMORY:
         raise MemoryError
     if status == JPEG_OTHER_SIZE:
-        raise ValueError(f"pixels: {out.shape[0]}x{out.shape[1]} is no scale of this picture")
+        raise ValueError(f"pixels: {pixels.shape[0]}x{pixels.shape[1]} is no scale of this picture")
     return status == JPEG_DECODED
 
 
 def scaled_size(Py_ssize_t height, Py_ssize_t width, int eighths):
-    """(height, width) of a picture that is decoded at so many eighths of its size."""
     return scaled(height, eighths), scaled(width, eighths)
 
 

@@ -113,7 +113,6 @@ cdef class MelBank:
 
     @staticmethod
     def fits(fft):
-        """Whether windows can have so many samples: an even number up to MOST_FFT whose half has no prime factor above 7."""
         return 2 <= fft <= MEL_MOST_FFT and fft % 2 == 0 and factors(fft // 2) is not None
 
     def run(self, const float[::1] samples not None, Py_ssize_t first, Py_ssize_t hop, float[:, :] out not None):

@@ -1,45 +1,25 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
 # orientation: pictures turned and mirrored as EXIF's orientation says, in one pass, without the GIL. Never in here: EXIF itself
-# (pipeline/exif.py), decoding.
-
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+# (steps/exif.py), decoding.
 
 cdef enum:
     BLOCK = 32                  # pixels of a side: what is read across rows stays in the first cache meanwhile
 
 
-def orient(pixels not None, out not None, int orientation):
-    """Writes `pixels`, UINT8 [height, width, 1 or 3], upright into `out`; both C-contiguous, in memory that does not overlap.
-
-    orientation: EXIF's, 1 to 8, how the picture lies. From 5 on `out` is [width, height, channels]. Raises ValueError.
-    """
-    cdef Py_buffer source, target
-    PyObject_GetBuffer(pixels, &source, PyBUF_C_CONTIGUOUS)
-    try:
-        PyObject_GetBuffer(out, &target, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-        try:
-            check_shapes(&source, &target, orientation)
-            if source.len > 0:
-                with nogil:
-                    turn(
-                        <const unsigned char *>source.buf, <unsigned char *>target.buf, source.shape[0], source.shape[1],
-                        source.shape[2], orientation)
-        finally:
-            PyBuffer_Release(&target)
-    finally:
-        PyBuffer_Release(&source)
-
-
-cdef int check_shapes(Py_buffer *source, Py_buffer *target, int orientation) except -1:
+def orient(const unsigned char[:, :, ::1] pixels not None, unsigned char[:, :, ::1] out not None, int orientation):
     cdef int down = 0 if orientation < 5 else 1         # the axis of the source that runs down in the target
     if not 1 <= orientation <= 8:
         raise ValueError(f"orientation: expected 1 to 8, got {orientation}")
-    if source.ndim != 3 or source.itemsize != 1 or source.shape[2] not in (1, 3):
+    if pixels.shape[2] not in (1, 3):
         raise ValueError("pixels: expected UINT8 [height, width, 1 or 3]")
-    if target.ndim != 3 or target.itemsize != 1 or target.shape[2] != source.shape[2]:
+    if out.shape[2] != pixels.shape[2]:
         raise ValueError("out: expected UINT8 with the channels of pixels")
-    if target.shape[0] != source.shape[down] or target.shape[1] != source.shape[1 - down]:
+    if out.shape[0] != pixels.shape[down] or out.shape[1] != pixels.shape[1 - down]:
         raise ValueError("out: its height and width are not those of the upright picture")
-    return 0
+    if pixels.shape[0] == 0 or pixels.shape[1] == 0:
+        return
+    with nogil:
+        turn(&pixels[0, 0, 0], &out[0, 0, 0], pixels.shape[0], pixels.shape[1], pixels.shape[2], orientation)
 
 
 cdef void turn(

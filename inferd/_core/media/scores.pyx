@@ -25,7 +25,6 @@ ctypedef void (*RowWork)(const float *source, float *to, size_t rows, size_t n) 
 
 
 def use_plain(bint plain):
-    """For tests: only instructions that every machine of this architecture has, or again the best that are there."""
     global scores
     scores = scores_here(plain)
 
@@ -57,25 +56,18 @@ cdef object over_rows(object array, RowWork work):
 
 
 def softmax(array):
-    """Softmax of the last axis. A row with a NaN or +infinity, or of -infinity alone, becomes NaN; below 1.2e-38 is 0."""
     return over_rows(array, scores.softmax)
 
 
 def sigmoid(array):
-    """1 / (1 + e^-x) of each element; NaN of NaN, below 1.2e-38 is 0."""
     return over_rows(array, scores.sigmoid)
 
 
 def l2_normalize(array):
-    """Each row of the last axis over its Euclidean length, which counts as 1e-12 at least: zeros stay zeros."""
     return over_rows(array, scores.l2_normalize)
 
 
 def mean_pool(array, real):
-    """[rows, tokens, n] and which tokens are real, BOOL [rows, tokens] -> [rows, n]: the mean of the real ones; 0 where there are none.
-
-    Values of tokens that are not real are never read: they may be NaN. Raises ValueError where the two do not fit.
-    """
     cdef Lent source, mask, made
     lend(array, b"f", False, &source)
     lend(real, b"?", False, &mask)
@@ -103,10 +95,6 @@ cdef void best_of_rows(const float *source, float *values, int64_t *places, size
 
 
 def top_k(array, Py_ssize_t k):
-    """The k largest of the last axis, largest first -> values FP32 [..., k] and places INT64 [..., k].
-
-    Equal ones in the order of their places; NaN comes last, behind -infinity. Raises ValueError where k is not 1 to the axis' size.
-    """
     cdef Lent source, values, places
     cdef size_t n, rows
     cdef uint64_t *keys

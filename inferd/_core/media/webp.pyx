@@ -1,9 +1,9 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
 # webp: WebP files -> pixels, by libwebp, without the GIL.
 #
 # A still picture is decoded in one call, straight into the caller's memory. Damaged and cut files are errors.
-# Never in here: Python's memory, the meaning of chunks (pipeline/picture_file.py), limits, EXIF (pipeline/picture.py).
+# Never in here: Python's memory, the meaning of chunks (steps/picture_file.py), limits, EXIF (steps/picture.py).
 
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t
 
 cdef extern from "webp/decode.h" nogil:
@@ -33,27 +33,12 @@ cdef extern from "webp/decode.h" nogil:
     VP8StatusCode WebPDecode(const uint8_t *data, size_t nbytes, WebPDecoderConfig *config)
 
 
-def decode(data not None, pixels not None):
-    """Decodes a WebP picture into `pixels`, writable UINT8 [height, width, 3 or 4], C-contiguous: red, green, blue, how opaque.
-
-    data: a still file, or its chunk VP8 or VP8L alone, with ALPH in front. In a file, libwebp reads on behind a chunk that is cut short.
-    False: it is damaged, cut short, an animation or of another size, or there is no memory, which libwebp reports as damage. `pixels`
-    holds anything then. The GIL is released meanwhile. Raises ValueError for another shape.
-    """
-    cdef Py_buffer source, out
+def decode(const uint8_t[::1] data not None, uint8_t[:, :, ::1] pixels not None):
     cdef VP8StatusCode status
-    PyObject_GetBuffer(pixels, &out, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-    try:
-        if out.ndim != 3 or out.itemsize != 1 or out.shape[2] not in (3, 4):
-            raise ValueError("pixels: expected UINT8 [height, width, 3 or 4]")
-        PyObject_GetBuffer(data, &source, PyBUF_SIMPLE)
-        try:
-            with nogil:
-                status = read_pixels(<const uint8_t *>source.buf, source.len, <uint8_t *>out.buf, out.shape[0], out.shape[1], out.shape[2])
-        finally:
-            PyBuffer_Release(&source)
-    finally:
-        PyBuffer_Release(&out)
+    if pixels.shape[2] not in (3, 4):
+        raise ValueError("pixels: expected UINT8 [height, width, 3 or 4]")
+    with nogil:
+        status = read_pixels(&data[0], data.shape[0], &pixels[0, 0, 0], pixels.shape[0], pixels.shape[1], pixels.shape[2])
     return status == VP8_STATUS_OK
 
 

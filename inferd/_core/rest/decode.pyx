@@ -6,7 +6,7 @@ no value. yyjson reads all of the JSON into one block of the message pool; numbe
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint16_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from inferd._core.base.key cimport key_of
@@ -14,87 +14,34 @@ from inferd._core.base.yielding cimport Turn
 from inferd._core.codec.contents cimport element_count
 from inferd._core.codec.fields cimport MAX_CLASSES, MAX_PARAMETERS
 from inferd._core.codec.infer cimport Text
-from inferd._core.codec.shown cimport shown, shown_name, word_text
 from inferd._core.codec.wire cimport MAX_STRINGS_NBYTES, Bytes
 from inferd._core.grpc.message cimport Message, count_copied, fits_budget, work_message
 from inferd._core.http.head cimport Head
-from inferd._core.rest.elements cimport MAX_NESTING, OUT_OF_RANGE, TOO_DEEP, WRONG_COUNT, Elements, read_elements, texts_nbytes
+from inferd._core.rest.elements cimport Elements, read_elements, texts_nbytes
+from inferd._core.rest.json_fault cimport (
+    Place, place_of, reject_count, reject_elements, reject_json, shown_place, shown_value,
+)
+from inferd._core.rest.keys cimport (
+    BINARY_DATA, BINARY_DATA_OUTPUT, BINARY_DATA_SIZE, CLASSIFICATION, DATA, DATATYPE, ID, INFERD_KEY, INPUT_KEYS, INPUTS,
+    KNOWN_PARAMETERS, NAME, NAN_AS_NULL, OUTPUT_KEYS, OUTPUTS, PARAMETER_WORDS, PRIORITY, PROVENANCE, REQUEST_KEYS, REQUEST_PARAMETERS,
+    REQUEST_WORDS, SHAPE, SHARED_MEMORY_REGION, TENSOR_PARAMETERS, TENSOR_WORDS, TIMEOUT, KeyWord, scan,
+)
 from inferd._core.rest.request cimport Asked, RestRequest, padded, put_name
 from inferd._core.rest.yyjson cimport (
-    ARRAY, FALSE, NOTHING, OBJECT, OUT_OF_MEMORY, REAL, SIGNED, STRING, TRUE, UNSIGNED, Arena, arena_memory, arena_nbytes, behind,
-    count_of, is_count, is_key, kind_of, text_of, type_of, yyjson_alc, yyjson_doc, yyjson_read_err, yyjson_read_opts, yyjson_val,
+    ARRAY, FALSE, OBJECT, STRING, TRUE, Arena, arena_memory, arena_nbytes, behind, count_of, is_count, is_key, kind_of, text_of, type_of,
+    yyjson_alc, yyjson_doc, yyjson_read_err, yyjson_read_opts, yyjson_val,
 )
-from inferd._core.tensor.tensor cimport (
-    BF16, BOOL, BYTES, FP16, FP32, FP64, INVALID, MAX_RANK, MAX_TENSORS, TensorView, datatype_of, itemsize,
-)
+from inferd._core.tensor.datatypes cimport BF16, BYTES, FP16, INVALID, datatype_of, itemsize
+from inferd._core.tensor.shown cimport shown, shown_name, word_text
+from inferd._core.tensor.view cimport MAX_RANK, MAX_TENSORS, TensorView
 
-from inferd._core.tensor.tensor import DATATYPES
-from inferd.errors import Internal, InvalidArgument, ResourceExhausted
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd.errors import InvalidArgument, ResourceExhausted
 
 cdef enum:
     NOGIL_NBYTES = 32 << 10     # JSON above this size is read without the GIL,
     MANY_VALUES = 4 << 10       # so are more than so many JSON values
     AT_ONCE_NBYTES = 64 << 10   # and above this size on a thread: it takes 0.1 ms, the densest text 0.3 ms
-
-
-# ---- the keys of a request -------------------------------------------------------------------------------------------
-
-cdef struct Word:
-    const char *text
-    Py_ssize_t nbytes
-
-cdef enum:                      # of the body
-    ID
-    REQUEST_PARAMETERS
-    INPUTS
-    OUTPUTS
-    REQUEST_KEYS
-
-cdef enum:                      # of an input; an output has the first two
-    NAME
-    TENSOR_PARAMETERS
-    OUTPUT_KEYS
-    SHAPE = OUTPUT_KEYS
-    DATATYPE
-    DATA
-    INPUT_KEYS
-
-cdef enum:                      # of parameters: those that the server knows
-    PRIORITY
-    TIMEOUT
-    PROVENANCE
-    BINARY_DATA_OUTPUT
-    NAN_AS_NULL
-    BINARY_DATA_SIZE
-    BINARY_DATA
-    CLASSIFICATION
-    SHARED_MEMORY_REGION
-    INFERD_KEY
-    KNOWN_PARAMETERS
-
-cdef struct Place:              # where in a body something is, for error messages
-    const char *what
-    int index                   # of a tensor; -1: it is none
-    Bytes name                  # of a tensor; NULL: not known yet
-
-cdef Word[REQUEST_KEYS] request_words
-cdef Word[INPUT_KEYS] tensor_words
-cdef Word[KNOWN_PARAMETERS] parameter_words
-cdef tuple SPELT = (b"id", b"parameters", b"inputs", b"outputs", b"name", b"parameters", b"shape", b"datatype", b"data", b"priority",
-                    b"timeout", b"provenance", b"binary_data_output", b"nan_as_null", b"binary_data_size", b"binary_data",
-                    b"classification", b"shared_memory_region", b"inferd_key")
-
-
-cdef int set_words(Word *words, int count, int first) except -1:
-    cdef int i
-    for i in range(count):
-        words[i].text, words[i].nbytes = PyBytes_AS_STRING(SPELT[first + i]), PyBytes_GET_SIZE(SPELT[first + i])
-    return 0
-
-
-set_words(request_words, REQUEST_KEYS, 0)
-set_words(tensor_words, INPUT_KEYS, REQUEST_KEYS)
-set_words(parameter_words, KNOWN_PARAMETERS, REQUEST_KEYS + INPUT_KEYS)
 
 
 # ---- decoding ------------------------------------------------------------------------------------------------------
@@ -169,42 +116,7 @@ cdef const yyjson_val *parse(Message body, Py_ssize_t json_nbytes, Message block
     return document.root
 
 
-cdef inline Place place_of(const char *what, int index) noexcept nogil:
-    cdef Place place
-    place.what, place.index, place.name.data, place.name.nbytes = what, index, NULL, 0
-    return place
-
-
-cdef str shown_place(const Place *place):
-    what = place.what.decode()
-    if place.name.data != NULL:
-        return f"{what} '{shown(&place.name)}'"
-    return what if place.index < 0 else f"{what} {place.index}"
-
-
-cdef int scan(const yyjson_val *object, const Word *words, int count, const yyjson_val **found) noexcept nogil:
-    """Finds the values of an object's keys that are among the words; NULL: there is no such key, or its value is null. Returns the index of
-    a word that is there twice, or -1."""
-    cdef const yyjson_val *key = object + 1
-    cdef Py_ssize_t _i
-    cdef uint32_t seen = 0              # bits of the words
-    cdef int word
-    for word in range(count):
-        found[word] = NULL
-    for _i in range(count_of(object)):
-        for word in range(count):
-            if is_key(key, words[word].text, words[word].nbytes):
-                if seen >> word & 1:
-                    return word
-                seen |= <uint32_t>1 << word
-                if type_of(key + 1) != NOTHING:
-                    found[word] = key + 1
-                break
-        key = behind(key + 1)
-    return -1
-
-
-cdef int find(const yyjson_val *object, const Word *words, int count, const yyjson_val **found, const Place *place) except -1:
+cdef int find(const yyjson_val *object, const KeyWord *words, int count, const yyjson_val **found, const Place *place) except -1:
     """`scan`. Raises InvalidArgument where a key is there twice."""
     cdef int twice
     if count_of(object) > MANY_VALUES:
@@ -231,16 +143,16 @@ cdef int find_parameters(const yyjson_val *object, const yyjson_val **found, int
     for i in range(count_of(object)):
         if type_of(key + 1) >= ARRAY:
             name = text_of(key)
-            raise InvalidArgument(f"{shown_place(place)}: parameter '{shown(&name)}': expected a string, a number, true or false, got "
-                                  f"{shown_value(key + 1)}")
+            raise InvalidArgument(f"{shown_place(place)}: parameter '{shown(name.data, name.nbytes)}': expected a string, a number, true "
+                                  f"or false, got {shown_value(key + 1)}")
         other = object + 1
         for _k in range(i):
             if is_key(other, key.uni.str, count_of(key)):
                 name = text_of(key)
-                raise InvalidArgument(f"{shown_place(place)}: parameter '{shown(&name)}' is there twice; send it once")
+                raise InvalidArgument(f"{shown_place(place)}: parameter '{shown(name.data, name.nbytes)}' is there twice; send it once")
             other = other + 2
         key += 2
-    return find(object, parameter_words, KNOWN_PARAMETERS, found, place)
+    return find(object, PARAMETER_WORDS, KNOWN_PARAMETERS, found, place)
 
 
 cdef int expect_type(const yyjson_val *value, int kind, const Place *place, str key, str expected) except -1:
@@ -283,7 +195,7 @@ cdef int read_request(RestRequest request, const yyjson_val *root, Py_ssize_t js
     cdef int i
     if type_of(root) != OBJECT:
         raise InvalidArgument(f'request body: expected a JSON object, {{"inputs": [...]}}, got {shown_value(root)}')
-    find(root, request_words, REQUEST_KEYS, found, &place)
+    find(root, REQUEST_WORDS, REQUEST_KEYS, found, &place)
     if found[INPUTS] == NULL:
         raise InvalidArgument("request body: 'inputs' is missing; send an array of tensors: name, shape, datatype, data",
                               reason="no_inputs")
@@ -333,8 +245,8 @@ cdef int read_parameters(RestRequest request, const yyjson_val *object, const Pl
     for _i in range(count_of(object)):
         if count_of(key) >= 7 and memcmp(key.uni.str, b"triton_", 7) == 0 and not is_key(key, b"triton_enable_empty_final_response", 34):
             name = text_of(key)
-            raise InvalidArgument(f"parameter '{shown(&name)}': names that begin with 'triton_' are reserved; the one that is known is "
-                                  "'triton_enable_empty_final_response'")
+            raise InvalidArgument(f"parameter '{shown(name.data, name.nbytes)}': names that begin with 'triton_' are reserved; the one "
+                                  "that is known is 'triton_enable_empty_final_response'")
         key += 2
     request.entry.priority = <uint16_t>read_count(known[PRIORITY], UINT16_MAX, place, "priority")
     request.entry.timeout_ns = 1000 * read_count(known[TIMEOUT], INT64_MAX // 1000, place, "timeout")
@@ -365,7 +277,7 @@ cdef Py_ssize_t name_nbytes(const yyjson_val *tensor, int index) except -1:
     cdef Place place = place_of(b"output", index)
     if type_of(tensor) != OBJECT:
         raise InvalidArgument(f'output {index}: expected an object, {{"name": ...}}, got {shown_value(tensor)}')
-    find(tensor, tensor_words, OUTPUT_KEYS, found, &place)
+    find(tensor, TENSOR_WORDS, OUTPUT_KEYS, found, &place)
     expect_type(found[NAME], STRING, &place, "name", "a string")
     return count_of(found[NAME])
 
@@ -383,7 +295,7 @@ cdef const yyjson_val *read_input(RestRequest request, int index, const yyjson_v
     cdef Place place = place_of(b"input", index)
     if type_of(tensor) != OBJECT:
         raise InvalidArgument(f"input {index}: expected an object with name, shape, datatype and data, got {shown_value(tensor)}")
-    find(tensor, tensor_words, INPUT_KEYS, found, &place)
+    find(tensor, TENSOR_WORDS, INPUT_KEYS, found, &place)
     expect_type(found[NAME], STRING, &place, "name", "a string")
     place.name = text_of(found[NAME])
     view.name, view.name_nbytes = found[NAME].uni.str, count_of(found[NAME])
@@ -391,7 +303,8 @@ cdef const yyjson_val *read_input(RestRequest request, int index, const yyjson_v
     word = text_of(found[DATATYPE])
     view.datatype = datatype_of(word.data, word.nbytes)
     if view.datatype == INVALID:
-        raise InvalidArgument(f"input '{shown_name(view)}': unknown datatype '{shown(&word)}'; expected one of {', '.join(DATATYPES)}")
+        raise InvalidArgument(f"input '{shown_name(view)}': unknown datatype '{shown(word.data, word.nbytes)}'; expected one of "
+                              f"{', '.join(DATATYPES)}")
     expect_type(found[SHAPE], ARRAY, &place, "shape", "an array of sizes, such as [1,16]")
     if count_of(found[SHAPE]) > MAX_RANK:
         raise InvalidArgument(f"input '{shown_name(view)}': expected at most {<int>MAX_RANK} dimensions, got {count_of(found[SHAPE])}")
@@ -503,7 +416,7 @@ cdef int read_asked(RestRequest request, Asked *asked, const yyjson_val *tensor,
     cdef const yyjson_val *found[OUTPUT_KEYS]
     cdef const yyjson_val *known[KNOWN_PARAMETERS]
     cdef Place place = place_of(b"output", 0)
-    find(tensor, tensor_words, OUTPUT_KEYS, found, &place)
+    find(tensor, TENSOR_WORDS, OUTPUT_KEYS, found, &place)
     place.name = text_of(found[NAME])
     asked.name = put_name(request, texts, found[NAME].uni.str, count_of(found[NAME]))
     asked.output = asked.classes = 0
@@ -516,89 +429,3 @@ cdef int read_asked(RestRequest request, Asked *asked, const yyjson_val *tensor,
         asked.classes = <int>read_count(known[CLASSIFICATION], MAX_CLASSES, &place, "classification")
         read_flag(known[BINARY_DATA], &asked.binary, &place, "binary_data")
     return 0
-
-
-# ---- rejections ------------------------------------------------------------------------------------------------------
-
-cdef int reject_json(Message body, Py_ssize_t json_nbytes, const yyjson_read_err *error) except -1:
-    cdef Bytes word
-    if error.code == OUT_OF_MEMORY:
-        raise Internal("request body: the memory for its JSON was estimated too small; this is a fault of the server")
-    if json_nbytes == 0:
-        raise InvalidArgument('request body: expected JSON, {"inputs": [...]}, got nothing')
-    word.data = body.data + min(<Py_ssize_t>error.pos, json_nbytes)
-    word.nbytes = min(json_nbytes - (word.data - body.data), <Py_ssize_t>9)
-    text = word.data[:word.nbytes].lower().lstrip(b"+-")
-    if text.startswith((b"nan", b"inf")):
-        raise InvalidArgument(f"request body: byte {error.pos}: JSON has no NaN and no Infinity; send the tensor as binary data "
-                              "(parameter binary_data_size), which has them", reason="no_inputs")
-    said = error.msg.decode()
-    if said.startswith("number is infinity"):
-        raise InvalidArgument(f"request body: byte {error.pos}: a number is larger than FP64 holds (1.7976931348623157e+308); send it as "
-                              "binary data (parameter binary_data_size) if it is to be Infinity")
-    raise InvalidArgument(f"request body: malformed JSON at byte {error.pos}: {said}", reason="no_inputs")
-
-
-cdef str shown_value(const yyjson_val *value):
-    """A JSON value in an error message."""
-    cdef Bytes text
-    if type_of(value) == STRING:
-        text = text_of(value)
-        return f'"{shown(&text)}"'
-    if kind_of(value) == UNSIGNED:
-        return str(value.uni.u64)
-    if kind_of(value) == SIGNED:
-        return str(value.uni.i64)
-    if kind_of(value) == REAL:
-        return repr(value.uni.f64)
-    if type_of(value) == ARRAY:
-        return "an array"
-    if type_of(value) == OBJECT:
-        return "an object"
-    return {TRUE: "true", FALSE: "false"}.get(kind_of(value), "null")
-
-
-cdef int reject_count(const TensorView *view, const yyjson_val *data) except -1:
-    """`data` has not as many elements as the shape says."""
-    cdef const yyjson_val *value = data
-    cdef const yyjson_val *end = behind(data)
-    cdef int64_t count = 0
-    with nogil:
-        while value < end:
-            count += type_of(value) != ARRAY
-            value = value + 1 if type_of(value) == ARRAY else behind(value)
-    shape = ",".join([str(view.shape[axis]) for axis in range(view.rank)])
-    if element_count(view) == INT64_MAX:
-        raise InvalidArgument(f"input '{shown_name(view)}': expected a shape of fewer than 2^63 elements, got [{shape}] and {count} in "
-                              "'data'; send the shape that they have")
-    raise InvalidArgument(f"input '{shown_name(view)}': expected the {element_count(view)} elements of {word_text(view.datatype)}[{shape}] "
-                          f"in 'data', got {count}; send as many elements as the shape says")
-
-
-cdef int reject_elements(const TensorView *view, const yyjson_val *data, const Elements *found) except -1:
-    cdef str word = word_text(view.datatype)
-    cdef str where = f"input '{shown_name(view)}': element {found.count}"
-    if found.fault == WRONG_COUNT:
-        reject_count(view, data)
-    if found.fault == TOO_DEEP:
-        raise InvalidArgument(f"input '{shown_name(view)}': 'data' has more than {<int>MAX_NESTING} arrays inside each other; send it flat")
-    got = shown_value(found.value)
-    if found.fault == OUT_OF_RANGE:
-        raise InvalidArgument(f"{where}: {word} holds {range_of(view.datatype)}, got {got}")
-    if view.datatype == BYTES:
-        raise InvalidArgument(f"{where}: expected a string, got {got}; send other bytes as binary data (parameter binary_data_size)")
-    if view.datatype == BOOL:
-        raise InvalidArgument(f"{where}: expected true or false, got {got}")
-    if view.datatype == FP32 or view.datatype == FP64:
-        raise InvalidArgument(f"{where}: expected a number, got {got}; NaN and Infinity travel only as binary data (parameter "
-                              "binary_data_size)")
-    raise InvalidArgument(f"{where}: expected a whole number without fraction and exponent for {word}, got {got}")
-
-
-cdef str range_of(int datatype):
-    if datatype == FP32:
-        return "-3.4028235e+38 to 3.4028235e+38"
-    word = word_text(datatype)
-    bits = int(word.lstrip("UINT"))
-    low, high = (0, 2**bits - 1) if word.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return f"{low} to {high}"

@@ -10,9 +10,7 @@ from inferd._core.base.yielding cimport Turn, yield_after
 from inferd._core.rest.yyjson cimport (
     ARRAY, FALSE, REAL, SIGNED, STRING, TRUE, UNSIGNED, behind, count_of, kind_of, type_of, yyjson_val,
 )
-from inferd._core.tensor.tensor cimport (
-    BOOL, BYTES, FP32, FP64, INT8, INT64, itemsize,
-)
+from inferd._core.tensor.datatypes cimport BOOL, BYTES, FP32, FP64, INT8, INT64, itemsize
 
 cdef enum:
     MAX_NESTING = 32            # arrays inside each other

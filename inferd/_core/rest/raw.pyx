@@ -8,7 +8,9 @@ from inferd._core.codec.infer cimport Text
 from inferd._core.grpc.message cimport Message, fits_budget, new_message, work_message
 from inferd._core.http.head cimport Head
 from inferd._core.rest.request cimport RestRequest, padded, put_name
-from inferd._core.tensor.tensor cimport BYTES, MAX_RANK, Signature, TensorSpec, TensorView, datatype_of, itemsize
+from inferd._core.tensor.datatypes cimport BYTES, datatype_of, itemsize
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.view cimport MAX_RANK, TensorSpec, TensorView
 
 from inferd.errors import InvalidArgument, ResourceExhausted
 
@@ -18,8 +20,6 @@ cdef enum:
 
 
 def memory_to_read(Message body not None, Py_ssize_t nbytes):
-    """Memory that reading a body takes beside it for a moment, charged to the body's connection while the result lives. Raises
-    ResourceExhausted."""
     try:
         return work_message(nbytes, body.share, body.charged_nbytes)
     except ResourceExhausted:

@@ -8,7 +8,7 @@ from inferd._core.codec.infer cimport Text
 from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.message cimport Message
 from inferd._core.http.head cimport Head
-from inferd._core.tensor.tensor cimport MAX_RANK
+from inferd._core.tensor.view cimport MAX_RANK
 
 cdef enum:
     ALIGNED = 8                 # tensors of a request begin at a multiple of it

@@ -13,7 +13,6 @@ from inferd._core.codec.fields cimport PARAMETERS, Parameter, read_parameter
 from inferd._core.codec.outputs cimport (
     CLASSES_BIT, MAX_RESPONSE_NBYTES, Part, asked_output, check_run, cut_part, fill_part, too_large,
 )
-from inferd._core.codec.shown cimport word_text
 from inferd._core.codec.wire cimport Bytes, Reader, open_reader, read_tag
 from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.message cimport Message, kept_nbytes_of, new_message
@@ -21,7 +20,11 @@ from inferd._core.rest.text cimport (
     ESCAPED_TIMES, MAX_POWER, MAX_POWER32, MIN_POWER, MIN_POWER32, element_bound, powers, powers32, put_numbers, put_quoted, put_signed,
     put_texts, put_unsigned, texts_bound,
 )
-from inferd._core.tensor.tensor cimport BF16, BYTES, FP16, MAX_RANK, MAX_TENSORS, Signature, Tensors, itemsize
+from inferd._core.tensor.datatypes cimport BF16, BYTES, FP16, itemsize
+from inferd._core.tensor.shown cimport word_text
+from inferd._core.tensor.signature cimport Signature
+from inferd._core.tensor.tensor cimport Tensors
+from inferd._core.tensor.view cimport MAX_RANK, MAX_TENSORS
 
 from json import dumps
 
@@ -64,8 +67,6 @@ _set_powers()
 @cython.final
 @cython.no_gc
 cdef class RestRequest(Request):
-    """One inference that came by REST. Made by decode.decode_rest_request and request_of_tensors; check(signature), then encode."""
-
     @property
     def model_name(self):
         return self.head.model_name.decode()

@@ -6,9 +6,7 @@ from libc.string cimport memcpy
 
 from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.base.yielding cimport Turn, yield_after
-from inferd._core.tensor.tensor cimport (
-    BOOL, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, itemsize,
-)
+from inferd._core.tensor.datatypes cimport BOOL, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, itemsize
 
 cdef extern from "decimal.h" nogil:
     ctypedef struct Power:

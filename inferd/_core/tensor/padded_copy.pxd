@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from inferd._core.tensor.padding cimport Mask, Padding, fill_elements
-from inferd._core.tensor.tensor cimport ArrayView, TensorView
+from inferd._core.tensor.view cimport ArrayView, TensorView
 
 cdef struct Pieces:             # of one input of one request
     char *to                    # where it begins

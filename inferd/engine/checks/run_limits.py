@@ -19,7 +19,7 @@ from inferd.errors import ConfigError, RequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferd._core.tensor.tensor import Signature
+    from inferd._core.tensor.signature import Signature
     from inferd.engine.running.executor import Instance
     from inferd.engine.runtime.arena import RunArena
     from inferd.engine.runtime.backend import Graph

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format, text_format
 
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.engine.checks.probe import INDEPENDENT, Proof
 from inferd.engine.configuration.batching import Batching, find_batch_axis, settle_sharing, wants_proof, why_no_axis
 from inferd.engine.configuration.config_sources import Defaults, Written

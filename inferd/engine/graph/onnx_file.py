@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,12 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.errors import ConfigError
 from inferd.tensors import elements_of
 
 if TYPE_CHECKING:
-    from inferd._core.tensor.tensor import Signature
+    from inferd._core.tensor.signature import Signature
 
 __all__ = ["Default", "defaults_of"]
 

@@ -25,7 +25,7 @@ from inferd._core.batching.batch import Batch
 from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.engine.loading.warmup import Inputs, TrialCall
 from inferd.errors import ConfigError, RequestError
 from inferd.steps.pipeline import PadAxis

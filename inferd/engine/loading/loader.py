@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from inferd._core.batching.batch import Batch
-    from inferd._core.tensor.tensor import Signature
+    from inferd._core.tensor.signature import Signature
     from inferd.engine.configuration.batching import Batching
     from inferd.engine.files.content import Content, Digests, Stamps
     from inferd.engine.runtime.backend import TensorInfo

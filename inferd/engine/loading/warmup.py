@@ -22,7 +22,7 @@ from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.engine.loading.load_limit import limited
 from inferd.engine.loading.steadiness import Steadiness
 from inferd.errors import ConfigError, RequestError, StartError

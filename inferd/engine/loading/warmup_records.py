@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from inferd._core.tensor.tensor import Signature
+    from inferd._core.tensor.signature import Signature
     from inferd.engine.running.executor import Instance
     from inferd.record.reader import Recorded
 

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from inferd._core.inference.bound_runs import BoundRun, BoundRuns, CurrentRun
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.engine.graph.onnx_file import Subgraph, initial_values, read_onnx
 from inferd.engine.graph.reshaping import Reshape, find_reshapes
 from inferd.engine.graph.weights import Parts, check_room, parted

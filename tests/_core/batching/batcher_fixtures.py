@@ -14,7 +14,8 @@ from inferd._core.batching.local import LocalRequest
 from inferd._core.codec.infer import InferRequest, decode_infer_request
 from inferd._core.grpc.message import Message
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.protocol import inference as pb
 from tests.fake_backend import SIGNATURE, Caller, request
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from inferd._core.batching.local import LocalRequest
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.steps.pipeline import Content
 
 SIGNATURE = Signature("m", "1", [("file", "BYTES", (-1, 1)), ("x", "FP32", (-1, 4))], [("y", "FP32", (-1, 1))], 64, binary=["file"])

@@ -12,7 +12,9 @@ from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import InvalidArgument
 
 Array = np.ndarray[Any, Any]

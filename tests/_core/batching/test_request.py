@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from inferd._core.batching.local import LocalRequest
-from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import InvalidArgument
 from tests._core.batching.batcher_fixtures import PREPARED, made, sent
 

@@ -9,7 +9,8 @@ import pytest
 
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc import message
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import Internal
 from tests._core.batching.batcher_fixtures import batcher, polled, put
 from tests.fake_backend import Caller, request

@@ -14,7 +14,8 @@ from inferd._core.codec.columns import Columns
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.message import Message
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import Signature, Tensors
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import Internal
 from tests.fake_backend import Caller, request
 from tests.wire import infer_request

@@ -22,7 +22,9 @@ from inferd._core.grpc import message
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import Internal, InvalidArgument, RequestError
 from inferd.protocol import inference as pb
 

@@ -14,7 +14,7 @@ Either is right. What is not as the RFC asks:
     !   headers of a stream that was passed over are an unexpected stream identifier (5.1.1), for which the RFC asks for a connection error,
         PROTOCOL_ERROR. libnghttp2 remembers no stream that is closed, and ignores them as those of any, which may have been sent before
         our RST_STREAM came. It does no harm: no stream is opened, HPACK's table stays in step, and such frames count as others that ask
-        for nothing (test_http2_floods.py). To tell the two would take memory of each stream that was reset, for as long as a client likes.
+        for nothing (test_flood_policy.py). To tell the two would take memory of each stream that was reset, for as long as a client likes.
 
 Priorities by dependency are RFC 7540's, which 9113 (5.3.2) lets nobody rely on: that one stream depends on itself may
 be overlooked.

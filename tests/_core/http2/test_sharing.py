@@ -15,7 +15,7 @@ from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc import message as pool
 from inferd._core.http2.stream import Http2Call
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.errors import Unavailable
 from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, frame
 from tests.leak_check import end_by_hand

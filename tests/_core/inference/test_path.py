@@ -16,7 +16,7 @@ from inferd._core.inference.inline_policy import InlinePolicy
 from inferd._core.inference.path import ModelInfer, Route, Runner
 from inferd._core.inference.routes import Routes
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.errors import Internal, InvalidArgument, NotFound, ResourceExhausted
 from inferd.protocol import inference as pb
 from tests.fake_backend import FakeBackend

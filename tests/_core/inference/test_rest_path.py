@@ -16,7 +16,7 @@ from inferd._core.inference.path import Route
 from inferd._core.inference.rest_path import RestInfer
 from inferd._core.rest.decode import decode_rest_request
 from inferd._core.rest.raw import request_of_tensors
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.errors import InvalidArgument, NotFound, ResourceExhausted
 from tests._core.inference.test_path import HOUR_NS, Instance, World
 

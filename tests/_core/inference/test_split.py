@@ -15,7 +15,7 @@ from inferd._core.inference.path import Route
 from inferd._core.inference.split import Split
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.rest.decode import decode_rest_request
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.protocol import inference as pb
 from tests._core.inference.test_path import HOUR_NS, Asked, Instance
 from tests._core.inference.test_rest_path import Asked as RestAsked

@@ -339,10 +339,15 @@ def test_another_size_is_rejected(shape) -> None:
 
 
 @pytest.mark.parametrize(
-    "pixels", [np.empty((16, 16), np.uint8), np.empty((16, 16, 4), np.uint8), np.empty((16, 16, 3), np.float32)], ids=lambda a: str(a.shape)
+    ("pixels", "why"),
+    [
+        (np.empty((16, 16), np.uint8), "expected 3, got 2"),
+        (np.empty((16, 16, 4), np.uint8), "expected UINT8"),
+        (np.empty((16, 16, 3), np.float32), "expected 'unsigned char' but got 'float'"),
+    ],
 )
-def test_other_pixels_are_rejected(pixels) -> None:
-    with pytest.raises(ValueError, match="expected UINT8"):
+def test_other_pixels_are_rejected(pixels, why) -> None:
+    with pytest.raises(ValueError, match=why):
         jpeg.decode(photo(16, 16), pixels)
 
 

@@ -60,7 +60,7 @@ def test_takes_read_only_pixels() -> None:
         ((2, 3, 3), (3, 2, 3), 2, "height and width"),
         ((2, 3, 3), (2, 3, 1), 2, "channels"),
         ((2, 3, 2), (2, 3, 2), 2, "1 or 3"),
-        ((2, 3), (2, 3), 2, "1 or 3"),
+        ((2, 3), (2, 3), 2, "expected 3, got 2"),
     ],
 )
 def test_rejects(pixels, out, orientation, why) -> None:

@@ -105,9 +105,16 @@ def test_animations_are_rejected() -> None:
     assert decoded(file.getvalue(), (4, 4)) is None
 
 
-@pytest.mark.parametrize("pixels", [np.empty((5, 6, 2), np.uint8), np.empty((5, 6), np.uint8), np.empty((5, 6, 3), np.uint16)])
-def test_pixels_have_three_or_four_channels_of_a_byte(pixels) -> None:
-    with pytest.raises(ValueError, match=r"pixels: expected UINT8 \[height, width, 3 or 4\]"):
+@pytest.mark.parametrize(
+    ("pixels", "why"),
+    [
+        (np.empty((5, 6, 2), np.uint8), r"pixels: expected UINT8 \[height, width, 3 or 4\]"),
+        (np.empty((5, 6), np.uint8), "expected 3, got 2"),
+        (np.empty((5, 6, 3), np.uint16), "expected 'uint8_t' but got 'unsigned short'"),
+    ],
+)
+def test_pixels_have_three_or_four_channels_of_a_byte(pixels, why) -> None:
+    with pytest.raises(ValueError, match=why):
         webp.decode(saved((5, 6)), pixels)
 
 

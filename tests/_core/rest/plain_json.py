@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 
 KEYS = {"id", "parameters", "inputs", "outputs"}
 TENSOR_KEYS = {"name", "parameters", "shape", "datatype", "data"}

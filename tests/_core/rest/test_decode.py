@@ -16,7 +16,7 @@ from inferd._core.http.head import Head
 from inferd._core.http.response import error_headers, status_of
 from inferd._core.rest.decode import decode_rest_request
 from inferd._core.rest.request import RestRequest
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.errors import InvalidArgument, ResourceExhausted
 from tests._core.rest.plain_json import Plain, plain_decode
 

@@ -21,7 +21,9 @@ from inferd._core.inference.rest_path import RestInfer
 from inferd._core.inference.routes import Routes
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.rest.request import RestRequest
-from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import InvalidArgument, RequestError
 from inferd.protocol import inference as pb
 from tests._core.codec.test_infer import array_of, raw_of

@@ -16,7 +16,9 @@ from inferd._core.batching.local import LocalRequest
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc import message
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import ConfigError, Internal, InvalidArgument
 from inferd.protocol import inference as pb
 from tests.fake_backend import Caller

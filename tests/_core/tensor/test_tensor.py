@@ -18,7 +18,9 @@ from inferd._core.codec.infer import InferRequest, decode_infer_request
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import ConfigError, Internal, InvalidArgument, ResourceExhausted
 from inferd.protocol import inference as pb
 

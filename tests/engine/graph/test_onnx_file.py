@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.engine.graph import onnx_file
 from inferd.engine.graph.onnx_file import Subgraph, initial_values, read_onnx, without_weights
 from tests import models

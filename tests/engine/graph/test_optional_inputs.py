@@ -16,7 +16,7 @@ from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.call import Call
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.engine.configuration.config_sources import Defaults
 from inferd.engine.graph.optional_inputs import defaults_of
 from inferd.engine.loading.planner import Host

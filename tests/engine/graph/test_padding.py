@@ -20,7 +20,7 @@ from inferd import Engine
 from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.engine.graph.padding import Paddings, check_padding, compile_padding, padded
 from inferd.engine.running.executor import Instance
 from inferd.engine.runtime.backend import OnnxModel, SessionOptions

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from inferd._core.batching.local import LocalRequest
-from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.signature import Signature
+from inferd._core.tensor.tensor import Tensors
 from inferd.engine.loading import steadiness, warmup
 from inferd.engine.running.executor import Instance
 from inferd.errors import ConfigError, Internal, InvalidArgument

@@ -10,7 +10,7 @@ import pytest
 
 from inferd._core.batching.tap import Tapped
 from inferd._core.codec.columns import Columns
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.engine.loading import warmup_records
 from inferd.engine.loading.warmup_records import run_records
 from inferd.engine.running.executor import Instance

@@ -25,7 +25,8 @@ from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
-from inferd._core.tensor.tensor import DATATYPES, Signature
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.signature import Signature
 from inferd.engine.runtime import backend
 from inferd.engine.runtime.backend import Graph, OnnxModel, Provider, SessionOptions, TensorInfo, available_providers, versions
 from inferd.errors import Cancelled, ConfigError, Internal, RequestError, RunFailed, StartError

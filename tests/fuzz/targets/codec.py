@@ -10,7 +10,7 @@ from inferd.errors import InvalidArgument
 from inferd.protocol import inference
 from tests._core.codec.test_infer import DATATYPES, FIELDS, OddWriter, decoded, plain_decode
 
-MODULES = ("codec.infer", "tensor.tensor")
+MODULES = ("codec.infer", "tensor.datatypes")
 WORDS = ("triton_", "priority", "timeout", "shared_memory_region", "classification")
 DICTIONARY = tuple(word.encode() for word in (*DATATYPES, *WORDS))
 

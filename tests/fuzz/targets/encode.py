@@ -9,11 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from inferd._core.tensor.tensor import DATATYPES, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import RequestError
 from tests._core.codec.test_infer import parsed, raw_of, rows_of, run, signature_of
 
-MODULES = ("codec.infer", "tensor.tensor", "batching.request", "batching.rows", "batching.batch", "batching.batcher", "grpc.message")
+MODULES = (
+    "codec.infer",
+    "codec.infer_response",
+    "tensor.signature",
+    "tensor.tensor",
+    "batching.request",
+    "batching.rows",
+    "batching.batch",
+    "batching.batcher",
+    "grpc.message",
+)
 DICTIONARY = (b"\0\0\0\0", b"\xff" * 4, b"\x80", b"\xc3\xa9", b"\xed\xa0\x80")
 HEAD_NBYTES = 5
 WORDS = sorted(DATATYPES)

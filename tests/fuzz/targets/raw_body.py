@@ -10,7 +10,7 @@ from typing import Any
 
 from native_access import head_of
 
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.errors import InvalidArgument, RequestError
 from inferd.protocol import inference
 from inferd.serving.rest.raw_body import begins_with_brace, tensors_of

@@ -11,12 +11,12 @@ import struct
 
 import numpy as np
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.errors import InvalidArgument
 from tests._core.rest.plain_json import Plain, plain_decode
 from tests._core.rest.test_decode import IN_JSON, binary, decode, input_of, plain
 
-MODULES = ("rest.decode", "http.head", "tensor.tensor")
+MODULES = ("rest.decode", "http.head", "tensor.datatypes")
 HEAD_NBYTES = 4
 KEYS = (
     "inputs",

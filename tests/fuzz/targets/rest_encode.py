@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from inferd._core.tensor.tensor import DATATYPES, Tensors
+from inferd._core.tensor.datatypes import DATATYPES
+from inferd._core.tensor.tensor import Tensors
 from inferd.errors import InvalidArgument
 from tests._core.codec.test_infer import raw_of
 from tests._core.rest.test_request import parsed, respond, sent, signature_of

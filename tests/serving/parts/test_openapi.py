@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.rollout.part import RolloutPart
 from inferd.serving.parts.inspection.part import InspectionPart
 from inferd.serving.parts.live_settings.part import LiveSettingsPart

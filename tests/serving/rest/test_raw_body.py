@@ -18,7 +18,7 @@ from inferd._core.grpc import message as messages
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.rest.raw import memory_to_read
-from inferd._core.tensor.tensor import Signature
+from inferd._core.tensor.signature import Signature
 from inferd.errors import InvalidArgument, ResourceExhausted
 from inferd.protocol import inference
 from inferd.serving.rest import raw_body

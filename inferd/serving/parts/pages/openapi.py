@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from inferd._core.tensor.tensor import DATATYPES
+from inferd._core.tensor.datatypes import DATATYPES
 from inferd.engine.models.labels import versions_of
 from inferd.observe.text_format import REST_S
 from inferd.part.operation import STATUSES, Json, errors, ok, reference
