@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from inferd._core.grpc.call import Call
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.runtime.arena import RunArena
-    from inferd.engine.runtime.backend import Backend
+    from inferd.engine.runtime.runtime import Backend
     from inferd.protocol.inference import ModelConfig
     from inferd.steps.plan import Plan
 
@@ -562,7 +562,7 @@ class Model:
             self._threads.clear()
             if self._preparer is not None:
                 self._preparer.close()
-            self.route.placement = None  # they refer to each other, and the sessions are large
+            self.route.model = None  # they refer to each other, and the sessions are large
         else:
             log.error("%s: a run does not end; its thread is left behind", self._title)
         self.state, self.reason = State.UNAVAILABLE, self.reason or "unloaded"

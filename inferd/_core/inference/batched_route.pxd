@@ -13,7 +13,7 @@ from inferd._core.inference.path cimport Route, Runner
 
 @cython.final
 cdef class BatchedRoute(Route):
-    cdef public object placement        # engine.running.placement.Placement, which moves the model; None once that is closed
+    cdef public object model            # engine.model.Model, whose route this is; None once that is closed
     cdef Batcher run_queue              # requests that wait for a run
     cdef public Batcher first_queue     # where requests wait first: run_queue, or the queue of the preprocess threads
     cdef public Batcher large           # the first queue of requests that take long to prepare; None: first_queue

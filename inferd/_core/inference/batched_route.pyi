@@ -11,13 +11,13 @@ from inferd.errors import RequestError
 class BatchedRoute(Route):
     def __init__(
         self,
-        placement: Any,
+        model: Any,
         signature: Signature,
         run_queue: Batcher,
         instance: Runner,
         schedule: Callable[[Callable[[], None]], object] | None,
     ) -> None: ...
-    placement: Any
+    model: Any
     first_queue: Batcher
     large: Batcher | None
     contents: bytes

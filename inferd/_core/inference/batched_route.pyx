@@ -23,14 +23,13 @@ cdef enum:
 
 @cython.final
 cdef class BatchedRoute(Route):
-    """One model version, as its requests pass through it. `check`, `submit` and run_inline belong to the event loop's thread. In the
-    embedded engine, which has no loop, nothing is inline, and any thread may call the first two.
+    """The route of a model whose requests wait in a queue and run in batches.
 
     model: the engine.model.Model. The route calls model.leave_loop(why).
     """
 
-    def __init__(self, placement, Signature signature not None, Batcher run_queue not None, Runner instance, schedule):
-        self.placement, self.signature, self.instance, self.schedule = placement, signature, instance, schedule
+    def __init__(self, model, Signature signature not None, Batcher run_queue not None, Runner instance, schedule):
+        self.model, self.signature, self.instance, self.schedule = model, signature, instance, schedule
         self.run_queue = self.first_queue = run_queue
         self.rejected = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
 
@@ -47,7 +46,7 @@ cdef class BatchedRoute(Route):
         cdef Batcher queue
         cdef bint alone
         if self.inline and 0 < GROWTH * self.short_nbytes < request.entry.nbytes and self.policy is not None:
-            self.placement.leave_loop(f"a request of {request.nbytes} bytes came, and runs are known to be short up to {self.short_nbytes}")
+            self.model.leave_loop(f"a request of {request.nbytes} bytes came, and runs are known to be short up to {self.short_nbytes}")
         try:
             queue = self.first_queue
             if self.large is not None and request.charge(self.contents) > LARGE_US:
@@ -100,7 +99,7 @@ cdef class BatchedRoute(Route):
                 if self.policy is not None and run_ns:
                     why = self.policy.overrun(run_ns, batch.encoded_ns)
                     if why and not self.run_queue.closed:   # a model that drains runs its last requests here
-                        self.placement.leave_loop(why)
+                        self.model.leave_loop(why)
                         return
                 left_ns -= run_ns
                 if left_ns <= 0:
