@@ -37,7 +37,7 @@ LONGEST = (
     "serving/security/test_tls.py",
     "steps/test_picture.py",
     "test_build.py",
-    "engine/runtime/test_backend.py",
+    "engine/runtime/onnx/test_model.py",
     "scikit_learn/test_imputers.py",
     "serving/test_server.py",
     "serving/test_bad_input.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from inferd.engine.configuration.config_sources import Defaults
 from inferd.engine.configuration.model_config import complete, read_model_config
-from inferd.engine.runtime.backend import Graph
+from inferd.engine.runtime.runtime import Graph
 from inferd.protocol import inference
 
 

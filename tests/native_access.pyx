@@ -10,11 +10,14 @@ from inferd._core.base.key cimport key_of
 from inferd._core.batching.queue cimport (
     ADMITTED, BYTES_FULL, LEVEL_FULL, QUEUE_FULL, TOO_LATE, WAIT_FULL, BatchQueue, Entry, slot_of
 )
+from inferd._core.batching.request cimport Request
 from inferd._core.batching.run_times cimport RunTimes
 from inferd._core.codec.wire cimport Bytes
 from inferd._core.grpc.call cimport Call
+from inferd._core.grpc.message cimport Message
 from inferd._core.http.handler cimport HttpHandler
 from inferd._core.http.head cimport Head, verb_of
+from inferd._core.inference.path cimport Route
 from inferd._core.inference.split cimport Split
 from inferd._core.load.response cimport Expected, response_fault
 from inferd._core.metrics.histogram cimport Statistics
@@ -23,6 +26,7 @@ from inferd._core.net.protocol cimport Protocol
 from inferd._core.net.server_state cimport ServerState
 from inferd._core.net.stream_socket cimport CLOSING, StreamSocket
 from inferd._core.tensor.view cimport MAX_TENSORS
+from inferd._core.tensor.signature cimport Signature
 
 from inferd.errors import InvalidArgument
 
@@ -111,6 +115,21 @@ cdef class IntegerQueue:
             free(entry)
             entry = following
         return ids
+
+
+cdef class ConstantRoute(Route):
+    """A route without a model: every request gets the same response at once."""
+
+    cdef Message response
+
+    def __init__(self, Signature signature not None, Message response not None):
+        self.signature, self.response = signature, response
+
+    cpdef check(self, Request request):
+        request.check(self.signature)
+
+    cpdef submit(self, Request request, Call call):
+        call.reply(self.response)
 
 
 def record_time(RunTimes times not None, int64_t rows, int64_t run_ns, int64_t now_ns):

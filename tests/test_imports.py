@@ -112,7 +112,7 @@ CORE: dict[str, set[str]] = {
 
 # Foreign library: the modules that may import it. Everything not named here may be imported anywhere.
 DOORS: dict[str, set[str]] = {
-    "onnxruntime": {"inferd.engine.runtime.backend"},
+    "onnxruntime": {"inferd.engine.runtime.onnx.library"},
     "grpc": {"inferd.serving.transports.grpcio", "inferd.cli.asking"},
     "aiohttp": set(),
     "cryptography": {"inferd.serving.security.certificate", "inferd.engine.files.signature"},

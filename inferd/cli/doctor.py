@@ -189,19 +189,22 @@ def build_flavour(path: str) -> str:
 
 def _providers(settings: Settings) -> Iterator[Fact]:
     area = "execution providers"
-    backend = _import("inferd.engine.runtime.backend")
-    if isinstance(backend, str):
-        yield Fact(area, "built in", "unknown", missing=True, note=f"{backend}; build inferd again")
+    loads = _import("inferd.engine.runtime.onnx.model")
+    if isinstance(loads, str):
+        yield Fact(area, "built in", "unknown", missing=True, note=f"{loads}; build inferd again")
         return
+    from inferd.engine.runtime.onnx.library import available_providers
+    from inferd.engine.runtime.onnx.options import Provider, SessionOptions
+
     try:
-        yield Fact(area, "built in", ", ".join(backend.available_providers()))
+        yield Fact(area, "built in", ", ".join(available_providers()))
     except InferdError as error:
         yield Fact(area, "built in", "none", missing=True, note=str(error))
         return
     for name in settings.providers:
         try:
-            options = backend.SessionOptions(providers=(backend.Provider(name),))
-            model = backend.OnnxModel.load(TINY_MODEL, options, name="probe")
+            options = SessionOptions(providers=(Provider(name),))
+            model = loads.OnnxModel.load(TINY_MODEL, options, name="probe")
         except InferdError as error:
             yield Fact(area, name, "not usable", missing=True, note=str(error))
         else:

@@ -209,7 +209,7 @@ def space_of(given: dict[str, Any], default: Settings, target: Target, seen: See
     """The settings to try: those of the flags, else powers of two around the default. No batch is larger than all rows in flight."""
     from inferd.bench.climb import Space
     from inferd.engine.loading.planner import Host
-    from inferd.engine.runtime.backend import available_providers
+    from inferd.engine.runtime.onnx.library import available_providers
 
     cores = Host.detect().usable
     in_flight = target.most_in_flight if target.slo else target.load.connections * target.load.streams

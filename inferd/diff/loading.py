@@ -33,7 +33,7 @@ def loaded(path: str) -> tuple[float, float]:
 
 def main() -> None:
     from inferd.engine.embedded import Engine
-    from inferd.engine.runtime import backend  # noqa: F401 - ONNX Runtime itself counts for neither
+    from inferd.engine.runtime import runtimes  # noqa: F401 - ONNX Runtime itself counts for neither
 
     place = place_of(parse_source(sys.argv[1]))
     before_bytes, before_ns = rss_bytes([os.getpid()]) or 0, time.perf_counter_ns()

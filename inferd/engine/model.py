@@ -38,8 +38,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferd._core.batching.batcher import Batcher
+from inferd._core.inference.batched_route import BatchedRoute
 from inferd._core.inference.inline_policy import InlinePolicy
-from inferd._core.inference.path import Route
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.datatypes import DATATYPES
 from inferd.engine.checks import run_limits
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from inferd._core.grpc.call import Call
     from inferd._core.tensor.signature import Signature
     from inferd.engine.runtime.arena import RunArena
-    from inferd.engine.runtime.backend import Backend
+    from inferd.engine.runtime.runtime import Backend
     from inferd.protocol.inference import ModelConfig
     from inferd.steps.plan import Plan
 
@@ -204,7 +204,7 @@ class Model:
             self._put_in_front(steps, preprocess, config.inferd.preprocess_threads or 1, triton_statuses, schedule)
         else:
             self._run_queue.schedule = schedule
-        self.route = route = Route(self, signature, self._run_queue, self._instances[0], schedule)
+        self.route = route = BatchedRoute(self, signature, self._run_queue, self._instances[0], schedule)
         route.first_queue, route.large, route.contents = self._first_queue, self._large, b"" if steps is None else steps.contents
         route.policy = self._inline_policy()
         route.turn_ns = 1000 * (config.inferd.inline_limit_us or DEFAULT_INLINE_LIMIT_US)
@@ -415,7 +415,7 @@ class Model:
         """Takes requests from now on. Raises NoThread, unless start_threads was called."""
         self.start_threads()
         if not self.inline:
-            self.route.activate = self._activate
+            self.route.first_waits = self._activate
         self._started_ns = time.time_ns()
         self.state = State.READY
 
@@ -434,7 +434,7 @@ class Model:
             self._return_if_left()
         elif self._may_return and not self._run_queue.closed:
             self._returning = True
-            self.route.activate = self._return_if_left
+            self.route.first_waits = self._return_if_left
             self._run_queue.dismiss()
         return self._update_hung()
 
@@ -454,7 +454,7 @@ class Model:
         if self.instances == 1 and self._threads:
             self._dismissed = True
             self._run_queue.dismiss()
-        self.route.activate = self._activate
+        self.route.first_waits = self._activate
         return True
 
     @property
@@ -464,7 +464,7 @@ class Model:
         return not any(batcher.depth or batcher.queue.running for batcher in self._batchers)
 
     def _activate(self) -> None:
-        self.route.activate = None
+        self.route.first_waits = None
         self._activated(self)
         self._have_executor()
 
@@ -536,7 +536,7 @@ class Model:
 
     def end(self) -> None:
         """Terminates runs, and rejects waiting requests with Unavailable; `close` waits for the runs."""
-        self.route.inline, self.route.activate = False, None
+        self.route.inline, self.route.first_waits = False, None
         for batcher in self._batchers:
             batcher.close()
         self._reject_waiting(f"{self._title} was unloaded before the request ran; retry")
@@ -695,7 +695,7 @@ class Model:
             except NoThread as error:
                 self._threads.clear()
                 log.error("%s rejects requests: %s", self._title, error, extra=event("no_thread", model=self.name, version=self.version))
-        self.route.activate = self._activate  # the next request tries again
+        self.route.first_waits = self._activate  # the next request tries again
         self._reject_waiting(f"{self._title}: the system has no thread left to run it; retry, another replica may answer")
 
     def _start_executors(self) -> None:
@@ -725,7 +725,7 @@ class Model:
             return
         self._returning = self._may_return = False
         self._threads.clear()
-        self.route.inline, self.route.activate = True, None
+        self.route.inline, self.route.first_waits = True, None
         self.inline_reason = "inline: its runs have become short again"
         log.info("%s returns to the event loop: its runs have become short again", self._title)
         if self.depth:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from inferd.engine.runtime.backend import OnnxModel, SessionOptions
+from inferd.engine.runtime.onnx.model import OnnxModel
+from inferd.engine.runtime.onnx.options import SessionOptions
 from inferd.errors import ConfigError
 from inferd.scikit_learn.encoders import keep_encoders
 from inferd.scikit_learn.imputers import keep_imputers

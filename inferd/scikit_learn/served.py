@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from inferd.engine.runtime.backend import OnnxModel, fits
+from inferd.engine.runtime.onnx.arrays import fits
+from inferd.engine.runtime.onnx.model import OnnxModel
 from inferd.errors import ConfigError, InvalidArgument
 from inferd.protocol import options
 from inferd.scikit_learn.conversion import MATRIX

@@ -316,7 +316,7 @@ def test_a_model_is_active_from_its_first_request_until_an_expire_finds_nothing(
         assert activated == times * [model]
     model.close()
     assert model.rest(10**13)
-    assert model.route.activate is None, "what is closed and its route do not refer to each other"
+    assert model.route.first_waits is None, "what is closed and its route do not refer to each other"
 
 
 def executors(name: str) -> list[threading.Thread]:

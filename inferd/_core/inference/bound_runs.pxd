@@ -21,7 +21,7 @@ cdef class BoundRun:            # the arrays of one number of rows
     cdef tuple arguments
     cdef public bint proven     # a run has filled `outputs`: the graph keeps its promise
 
-cdef class BoundRuns:           # a Backend (engine/runtime/backend.py); its subclass does the rare parts
+cdef class BoundRuns:           # a Backend (engine/runtime/onnx/bound_backend.py); its subclass does the rare parts
     cdef public CurrentRun current      # ends a run that goes on
     cdef public list bound      # index: rows; a BoundRun, or None before its first use
     cdef public bint keeps_promise      # False: the outputs' real shapes are not what the graph declares

@@ -2,16 +2,13 @@ from collections.abc import Callable
 from typing import Any, final
 
 from inferd._core.batching.batch import Batch
-from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.request import Request
 from inferd._core.codec.infer import InferRequest
 from inferd._core.grpc.call import Call, InferHandler, StreamHandler
-from inferd._core.inference.inline_policy import InlinePolicy
 from inferd._core.inference.routes import Routes
 from inferd._core.inference.split import Split
 from inferd._core.tensor.signature import Signature
 from inferd._core.tensor.tensor import Tensors
-from inferd.errors import RequestError
 
 @final
 class ModelInfer(InferHandler):
@@ -24,36 +21,13 @@ class ModelInfer(InferHandler):
 class ModelStreamInfer(StreamHandler):
     def __init__(self, model_infer: ModelInfer) -> None: ...
 
-@final
 class Route:
-    def __init__(
-        self,
-        model: Any,
-        signature: Signature,
-        run_queue: Batcher,
-        instance: Runner,
-        schedule: Callable[[Callable[[], None]], object] | None,
-    ) -> None: ...
-    model: Any
+    def __init__(self, signature: Signature) -> None: ...
     @property
     def signature(self) -> Signature: ...
-    first_queue: Batcher
-    large: Batcher | None
-    contents: bytes
     split: Split | None
-    rejected: dict[str, int]
-    activate: Callable[[], None] | None
-    inline: bool
-    policy: InlinePolicy | None
-    works_alone: bool
-    turn_ns: int
-    short_nbytes: int
-    @property
-    def polling(self) -> bool: ...
     def check(self, request: Request) -> None: ...
     def submit(self, request: Request, call: Call) -> None: ...
-    def count_rejection(self, error: RequestError) -> None: ...
-    def schedule_inline(self) -> None: ...
 
 class Runner:
     def __init__(self, name: str, backend: Any, finish: Callable[[Tensors, Tensors], Tensors] | None = None) -> None: ...

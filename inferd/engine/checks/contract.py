@@ -16,10 +16,10 @@ import msgspec
 
 from inferd.engine.checks.probe import Proof, Rows
 from inferd.engine.files.kept_file import append, read
-from inferd.engine.runtime.backend import versions
 from inferd.log import LIMITED
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from inferd.engine.configuration.config_sources import Defaults
@@ -62,12 +62,12 @@ class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return found | ({"run_bytes": str(self.run_bytes)} if self.run_bytes else {})
 
 
-def key_of(content: Content, defaults: Defaults) -> str:
-    """A hash of a version's files and all else that results depend on; '' where not all files can be read."""
+def key_of(content: Content, defaults: Defaults, versions: Mapping[str, str]) -> str:
+    """A hash of a version's files and all else that results depend on; '' where not all files can be read. versions: of the runtime."""
     if not content or not all(content.values()):
         return ""
     settings = defaults.max_batch_size, defaults.batching, defaults.providers
-    return hashlib.sha256(repr((RULES, versions(), settings, sorted(content.items()))).encode()).hexdigest()
+    return hashlib.sha256(repr((RULES, dict(versions), settings, sorted(content.items()))).encode()).hexdigest()
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):

@@ -27,7 +27,7 @@ from inferd.tensors import Array, distances, is_fraction, numbers_as, zeros
 if TYPE_CHECKING:
     import os
 
-    from inferd.engine.runtime.backend import OnnxModel, TensorInfo
+    from inferd.engine.runtime.runtime import LoadedModel, TensorInfo
 
 __all__ = ["INDEPENDENT", "Proof", "Rows", "made_rows", "prove_rows"]
 
@@ -79,7 +79,7 @@ class _Change(NamedTuple):
 
 
 def prove_rows(
-    model: OnnxModel,
+    model: LoadedModel,
     shapes: Shapes | None = None,
     max_rows: int = max(BATCHES),
     samples: Mapping[str, Array] | None = None,
@@ -116,7 +116,7 @@ def made_rows(inputs: Sequence[TensorInfo], count: int, samples: Mapping[str, Ar
 class _Trials:
     """The trial runs of one model on rows of one maker."""
 
-    def __init__(self, model: OnnxModel, max_rows: int, source: str | os.PathLike[str] | bytes) -> None:
+    def __init__(self, model: LoadedModel, max_rows: int, source: str | os.PathLike[str] | bytes) -> None:
         self._model = model
         self._source = source
         self._sizes = [rows for rows in BATCHES if rows <= max_rows] or [min(BATCHES)]
@@ -215,7 +215,7 @@ class _Maker:
             name: tuple(axis if isinstance(axis, int) and axis >= 0 else size for axis in shape) for name, shape in shapes.items()
         }
 
-    def settle(self, model: OnnxModel) -> None:
+    def settle(self, model: LoadedModel) -> None:
         """Finds how large whole numbers may be. Raises onnxruntime's error if the model takes no rows."""
         model.trial(self.rows(0, 1, SPREADS[0]))
         for tensor in self._inputs:

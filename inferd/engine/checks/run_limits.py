@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inferd._core.tensor.signature import Signature
     from inferd.engine.running.executor import Instance
     from inferd.engine.runtime.arena import RunArena
-    from inferd.engine.runtime.backend import Graph
+    from inferd.engine.runtime.runtime import Graph
 
 __all__ = ["RunCost", "learn", "limit_axes"]
 

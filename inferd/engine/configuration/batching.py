@@ -18,7 +18,7 @@ from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from inferd.engine.configuration.config_sources import Defaults, Written
-    from inferd.engine.runtime.backend import Graph, TensorInfo
+    from inferd.engine.runtime.runtime import Graph, TensorInfo
     from inferd.protocol.inference import ModelConfig
 
 __all__ = ["Batching", "find_batch_axis", "settle_sharing", "shares_runs", "wants_proof", "why_alone", "why_no_axis"]

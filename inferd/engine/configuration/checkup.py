@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.engine.configuration import model_config
 from inferd.engine.configuration.config_sources import Defaults
-from inferd.engine.configuration.session_config import ignored_fields
+from inferd.engine.configuration.ignored_fields import ignored_fields
 from inferd.engine.configuration.text_faults import without_field
 from inferd.engine.configuration.toml_faults import toml_faults
 from inferd.engine.configuration.unsupported import gpu_faults

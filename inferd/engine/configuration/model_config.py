@@ -5,7 +5,7 @@ configuration:
 
     read_model_config    the file, parsed and checked for unsupported fields           (unsupported.py)
     settle               instances, threads, limits: from the file, the server's defaults and the plan
-    session_options      the options of ONNX Runtime                                   (session_config.py)
+    Runtime.load         the graph, by the runtime that the configuration chooses      (runtime/runtimes.py)
     complete             names, datatypes, shapes: from the graph; batching: from that and trial runs (batching.py, checks/probe.py)
     signature_of         the contract that requests are checked against, as far as the graph knows it
     show_to_clients      the tensors of clients, where steps come before or after the graph (inferd.steps)
@@ -19,7 +19,6 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +28,14 @@ from inferd._core.tensor.signature import Signature
 from inferd.engine.checks.probe import INDEPENDENT, Proof
 from inferd.engine.configuration.batching import Batching, find_batch_axis, settle_sharing, wants_proof, why_no_axis
 from inferd.engine.configuration.config_sources import Defaults, Written
+from inferd.engine.configuration.resources import MAX_THREADS, gpu_providers, number, on_gpu
 from inferd.engine.configuration.text_faults import value_fault
 from inferd.engine.configuration.toml_faults import for_json, toml_faults, unknown_field
 from inferd.engine.configuration.unsupported import faults, reject
 from inferd.engine.graph.reshaping import holds_as_much
 from inferd.engine.loading.planner import Plan
-from inferd.engine.runtime import devices
-from inferd.engine.runtime.backend import Graph, TensorInfo
+from inferd.engine.runtime.runtime import Graph, TensorInfo
+from inferd.engine.runtime.runtimes import runtime_of
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import POOL, inference, options
 
@@ -58,7 +58,6 @@ __all__ = [
 CONFIG_FILES = ("config.pbtxt", "config.toml")
 MAX_CONFIG_BYTES = 1 << 20
 MAX_BATCH_SIZE = 65_536  # the same limits as the settings of the same names
-MAX_THREADS = 1024
 MAX_QUEUE_REQUESTS = 10_000_000
 MAX_QUEUE_BYTES = 1 << 50
 MAX_QUEUE_WAIT_US = 3_600_000_000
@@ -214,51 +213,14 @@ def _one_line(text: str) -> str:
 # Resources: what needs no graph
 
 
-def wanted_instances(written: Written, defaults: Defaults) -> int:
-    """Instances that the configuration or the server asks for; 0: the planner chooses."""
-    groups = written.config.instance_group
-    asked = sum(max(group.count, 1) for group in groups) if len(groups) > 1 else sum(group.count for group in groups)
-    return asked or defaults.instances
-
-
-def wanted_threads(written: Written, defaults: Defaults) -> int:
-    """Threads of one run that the configuration or the server asks for; 0: the planner chooses."""
-    own = written.config.inferd.intra_op_threads
-    return own or number(written, "intra_op_thread_count", 0, MAX_THREADS) or defaults.intra_op_threads
-
-
-def wants_spinning(written: Written, defaults: Defaults) -> bool:
-    own = written.config.inferd
-    return own.spinning if own.HasField("spinning") else defaults.spinning
-
-
-def on_gpu(written: Written, defaults: Defaults) -> bool:
-    """Whether a GPU is to run the model: by its instance group, else by the server's first provider."""
-    return bool(gpu_providers(written.config, defaults))
-
-
-def gpu_providers(config: ModelConfig, defaults: Defaults) -> tuple[str, ...]:
-    """GPU providers in order of preference. An instance group of KIND_GPU always has CUDA to fall back on, as in Triton. On a machine
-    without a GPU it counts as KIND_AUTO: there the server's providers decide."""
-    kinds = {group.kind for group in config.instance_group}
-    if kinds == {inference.ModelInstanceGroup.KIND_CPU}:
-        return ()
-    preferred = tuple(takewhile(lambda provider: provider != "cpu", defaults.providers))
-    if inference.ModelInstanceGroup.KIND_GPU not in kinds or not devices.gpu_there():
-        return preferred
-    asked = config.optimization.execution_accelerators.gpu_execution_accelerator
-    tensorrt = "tensorrt" in preferred or any(accelerator.name == "tensorrt" for accelerator in asked)
-    return ("tensorrt", "cuda") if tensorrt else ("cuda",)
-
-
 def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> ModelConfig:
     """A copy of the configuration with the instances, threads and limits that will be used."""
     config = inference.ModelConfig()
     config.CopyFrom(written.config)
     config.name = name
-    config.platform = "onnxruntime_onnx"
-    config.backend = "onnxruntime"
-    config.default_model_filename = config.default_model_filename or "model.onnx"
+    runtime = runtime_of(config)
+    config.platform, config.backend = runtime.platform, runtime.backend
+    config.default_model_filename = config.default_model_filename or runtime.file
     if not config.version_policy.WhichOneof("policy_choice"):
         config.version_policy.latest.num_versions = 1
     group = config.instance_group[0] if config.instance_group else config.instance_group.add()
@@ -285,16 +247,6 @@ def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> Model
     if own.batching == options.ModelOptions.AUTO:
         own.batching = options.ModelOptions.Choice.Value(defaults.batching.upper())
     return config
-
-
-def number(written: Written, key: str, low: int, high: int, default: int = 0) -> int:
-    """The parameter `key` as a number; `default` where it is not set. Raises ConfigError."""
-    if key not in written.config.parameters:
-        return default
-    text = written.config.parameters[key].string_value
-    if not re.fullmatch("[0-9]{1,9}", text, re.ASCII) or not low <= int(text) <= high:
-        raise ConfigError(f"{written.where}: parameters {key!r} is {text!r}; it must be a number from {low} to {high}")
-    return int(text)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from inferd.engine.graph.reshaping import holds_as_much
+from inferd.engine.runtime.runtimes import unknown_names
 from inferd.errors import ConfigError
 
 __all__ = ["faults", "gpu_faults", "ignored", "reject"]
@@ -68,7 +69,6 @@ _TENSOR = {
 _ENSEMBLE_CURE = (
     "write its preprocessing as steps into the configuration of the model that it feeds (docs/preprocessing.md), and remove this folder"
 )
-_PLATFORMS = {"platform": ("", "onnxruntime_onnx"), "backend": ("", "onnxruntime")}
 
 
 def reject(faults: Iterable[tuple[str, str]], where: str) -> None:
@@ -117,10 +117,10 @@ def faults(config: Any, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
     if config.platform == "ensemble" or config.HasField("ensemble_scheduling"):
         yield "ensemble_scheduling", f"asks for a model made of other models, which inferd does not do: {_ENSEMBLE_CURE}"
         return
-    for field, known in _PLATFORMS.items():
-        value = getattr(config, field)
-        if value not in known:
-            yield field, f"is {value!r}; inferd runs ONNX models only: export the model to ONNX as 1/model.onnx, then leave it out"
+    yield from (
+        (field, f"is {value!r}; inferd runs ONNX models only: export the model to ONNX as 1/model.onnx, then leave it out")
+        for field, value in unknown_names(config)
+    )
     yield from _asks(config, _FIELDS, "")
     yield from _asks(config, _VALUES, "")
     if not on_cpu:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.engine.configuration import model_config
 from inferd.engine.files.roots import HIDDEN, Layout, Root, as_roots, stray
+from inferd.engine.runtime.runtimes import runtime_of
 from inferd.errors import ConfigError, InferdError, StartError
 from inferd.steps.labels import read_labels
 from inferd.steps.model_file import model_file
@@ -333,7 +334,7 @@ def _file_of(written: Written, place: Place, version: int) -> Path:
     path = place.files[version]
     if place.folder is None or path.is_file():
         return path
-    name = written.config.default_model_filename or "model.onnx"
+    name = written.config.default_model_filename or runtime_of(written.config).file
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise ConfigError(f"{written.where}: default_model_filename is {name!r}; it must lie in the version's folder")
     if not (path / name).is_file():

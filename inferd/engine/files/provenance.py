@@ -6,7 +6,6 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.engine.files.content import sha256_of, weights_of
-from inferd.engine.runtime.backend import versions
 from inferd.protocol import inference
 
 if TYPE_CHECKING:
@@ -38,13 +37,13 @@ class Provenance(NamedTuple):
         return inference.ModelInferResponse(parameters=parameters).SerializeToString(deterministic=True)
 
 
-def provenance_of(file: Path, config: ModelConfig, provider: str, digest: Callable[[Path], str] = sha256_of) -> Provenance:
-    """Reads the file, and its files of weights. digest: the sha256 of a file. Raises OSError."""
+def provenance_of(file: Path, config: ModelConfig, runtime: str, provider: str, digest: Callable[[Path], str] = sha256_of) -> Provenance:
+    """Reads the file, and its files of weights. runtime: its name and version. digest: the sha256 of a file. Raises OSError."""
     lines = [f"{digest(path)}  {name}\n" for name, path in sorted(weights_of(file).items())]
     return Provenance(
         digest(file),
         hashlib.sha256("".join(lines).encode()).hexdigest() if lines else "",
-        f"onnxruntime {versions()['onnxruntime']}",
+        runtime,
         provider,
         hashlib.sha256(config.SerializeToString(deterministic=True)).hexdigest(),
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from inferd.engine.runtime.backend import OnnxModel, TensorInfo
+    from inferd.engine.runtime.runtime import LoadedModel, TensorInfo
 
 __all__ = ["trust_runs", "why_nothing_runs"]
 
@@ -34,7 +34,7 @@ _NO_FAULT = re.compile("Failed to allocate memory|bad_alloc|bad_array_new_length
 Shape = tuple[int | str, ...]
 
 
-def trust_runs(model: OnnxModel, which: str, *, tell: bool = True) -> None:
+def trust_runs(model: LoadedModel, which: str, *, tell: bool = True) -> None:
     """Changes outputs of `model.graph` whose declared shapes differ from those of trial runs. Does nothing where no made-up row runs.
     which: the model, for the log. tell: log each change."""
     graph = model.graph
@@ -60,7 +60,7 @@ def trust_runs(model: OnnxModel, which: str, *, tell: bool = True) -> None:
     model.graph = replace(graph, outputs=tuple(outputs))
 
 
-def why_nothing_runs(model: OnnxModel, samples: Mapping[str, np.ndarray] | None = None) -> str:
+def why_nothing_runs(model: LoadedModel, samples: Mapping[str, np.ndarray] | None = None) -> str:
     """onnxruntime's error on the first made-up rows, where the model runs none of them; '' where it runs some. samples: rows of inputs
     that steps make."""
     first = ""
@@ -77,7 +77,7 @@ def why_nothing_runs(model: OnnxModel, samples: Mapping[str, np.ndarray] | None 
     return first
 
 
-def _seen(model: OnnxModel, counts: Sequence[int]) -> list[dict[str, tuple[int, ...]]]:
+def _seen(model: LoadedModel, counts: Sequence[int]) -> list[dict[str, tuple[int, ...]]]:
     """The shapes of outputs in a run of each count of rows. There is a second run only if the first is suspicious."""
     runs = [made_rows(model.graph.inputs, count) for count in counts]
     for trials in zip(*runs, strict=True):
@@ -94,7 +94,7 @@ def _seen(model: OnnxModel, counts: Sequence[int]) -> list[dict[str, tuple[int, 
     return []
 
 
-def _is_suspicious(model: OnnxModel, seen: Mapping[str, tuple[int, ...]]) -> bool:
+def _is_suspicious(model: LoadedModel, seen: Mapping[str, tuple[int, ...]]) -> bool:
     """Whether more rows may show other shapes than the graph declares: one row fits an axis that is declared as 1."""
     outputs = model.graph.outputs
     return any(isinstance(size, int) for output in outputs for size in output.shape[:1]) or not all(

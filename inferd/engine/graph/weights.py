@@ -6,7 +6,7 @@ at their offsets in this one.
 
 By itself it would map files of weights. Writing over a mapped file would change the model that serves, and truncating it would end the
 process. So they are read, unless there is too little memory for the copies, or a tensor may be too large. Never in here: onnxruntime
-(runtime/backend.py).
+(runtime/onnx).
 """
 
 from __future__ import annotations

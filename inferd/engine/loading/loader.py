@@ -17,14 +17,13 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inferd.engine.checks.bounds import why_unbounded
 from inferd.engine.checks.contract import MAX_WHY, Contract, Contracts, key_of
 from inferd.engine.checks.probe import Proof, prove_rows
 from inferd.engine.checks.run_limits import limit_axes
-from inferd.engine.configuration import model_config
+from inferd.engine.configuration import model_config, resources
 from inferd.engine.configuration.batching import shares_runs
 from inferd.engine.configuration.config_sources import Defaults, Written
-from inferd.engine.configuration.session_config import ignored_fields, session_options
+from inferd.engine.configuration.ignored_fields import ignored_fields
 from inferd.engine.files.content import sha256_of, stamp_of, stamps_by_version, weights_of
 from inferd.engine.files.places import (
     SHOWN_NAMES,
@@ -51,7 +50,7 @@ from inferd.engine.loading.spared_core import SparedCore
 from inferd.engine.model import QUEUE_LIMITS, Model
 from inferd.engine.running.executor import Instance
 from inferd.engine.running.preparer import PreprocessThreads
-from inferd.engine.runtime.backend import OnnxModel
+from inferd.engine.runtime.runtimes import runtime_of
 from inferd.errors import ConfigError, RequestError, StartError
 from inferd.log import event
 from inferd.steps.plan import Plan as StepsPlan
@@ -66,7 +65,7 @@ if TYPE_CHECKING:
     from inferd._core.tensor.signature import Signature
     from inferd.engine.configuration.batching import Batching
     from inferd.engine.files.content import Content, Digests, Stamps
-    from inferd.engine.runtime.backend import TensorInfo
+    from inferd.engine.runtime.runtime import LoadedModel, TensorInfo
     from inferd.protocol.inference import ModelConfig
     from inferd.steps.plan import Pipelines
 
@@ -96,7 +95,7 @@ class Loaded(NamedTuple):
 
     plan: Plan
     config: ModelConfig
-    onnx: OnnxModel
+    model: LoadedModel
     batching: Batching
     proof: Proof | None  # whether rows are independent; None: not checked
     signature: Signature  # of the graph, with the sizes that steps fix
@@ -185,15 +184,15 @@ class Loader:
             plan,
             host,
             count,
-            instances=model_config.wanted_instances(written, self.defaults),
-            intra_op_threads=model_config.wanted_threads(written, self.defaults),
-            spinning=model_config.wants_spinning(written, self.defaults),
-            gpu=model_config.on_gpu(written, self.defaults),
+            instances=resources.wanted_instances(written, self.defaults),
+            intra_op_threads=resources.wanted_threads(written, self.defaults),
+            spinning=resources.wants_spinning(written, self.defaults),
+            gpu=resources.on_gpu(written, self.defaults),
         )
-        key = key_of(content, self.defaults)
+        key = key_of(content, self.defaults, runtime_of(written.config).versions())
         # No limit on a GPU, where a first run may take minutes: it chooses and compiles kernels.
         own_s = written.config.inferd.max_run_s or self.defaults.max_run_s
-        limit_s = 0 if model_config.on_gpu(written, self.defaults) else own_s
+        limit_s = 0 if resources.on_gpu(written, self.defaults) else own_s
         with limit_told(), self.limit.load(f"model '{place.name}' version {version}", limit_s):
             return self._load_version(selected, version, content, host, make_plan, self.contracts.find(key)), key
 
@@ -215,7 +214,7 @@ class Loader:
         loaded = self._choose_threads(make_plan, open_with, _size_of(file))  # measures on all cores
         if loaded.batching.doubt:
             log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
-        for output, classes in loaded.onnx.classes.items():
+        for output, classes in loaded.model.classes.items():
             log.info(
                 "model '%s' version %d: the ZipMap of output %r is cut: it is served as a tensor with a column for each class (%s)",
                 place.name,
@@ -225,22 +224,22 @@ class Loader:
             )
         signature, steps = self._with_steps(loaded, written, host)
         for each in (signature, steps.signature, steps.run_signature) if steps else (signature,):
-            each.labels, each.defaults = labels, defaults_of(each, loaded.onnx.defaults, written.where)
-        limit_axes(signature if steps is None else steps.signature, loaded.onnx.graph, loaded.config.inferd.max_axis, written.where)
+            each.labels, each.defaults = labels, defaults_of(each, loaded.model.defaults, written.where)
+        limit_axes(signature if steps is None else steps.signature, loaded.model.graph, loaded.config.inferd.max_axis, written.where)
         model = Model(
             place.name,
             version,
             loaded.config,
             signature if steps is None else steps.signature,
-            [loaded.onnx.backend(signature) for _ in range(loaded.plan.instances)],
+            [loaded.model.backend(signature) for _ in range(loaded.plan.instances)],
             schedule=self._schedule,
             deliver=self._deliver,
             activated=self._activated,
             steps=steps,
             preprocess=self._preprocess_threads(host),
             plan_reason=loaded.plan.reason,
-            why_unbounded=partial(why_unbounded, file, loaded.onnx.listed),
-            arenas=loaded.onnx.arenas,
+            why_unbounded=loaded.model.why_unbounded,
+            arenas=loaded.model.arenas,
             warmup_file=partial(warmup_file, written, place),
             warmup_records=warmup_records(place, stamps[version]),
             triton_statuses=self.defaults.triton_statuses,
@@ -259,7 +258,7 @@ class Loader:
             origin = Origin(
                 content,
                 contract,
-                provenance_of(file, loaded.config, loaded.onnx.providers[0], digest),
+                provenance_of(file, loaded.config, _runtime_version(loaded.config), loaded.model.device, digest),
                 file.stat().st_size,
                 0 if steps is None else held_bytes(steps),
                 int(load_s * 1e9),
@@ -274,7 +273,7 @@ class Loader:
             raise
         if contract.deterministic is False:
             log.info("model '%s' version %d: the same input gives other values from run to run", place.name, version)
-        provider = loaded.onnx.providers[0]
+        provider = loaded.model.device
         log.info(
             "model '%s' version %d: loaded and warm in %.2f s on %s",
             *(place.name, version, load_s, provider),
@@ -301,7 +300,7 @@ class Loader:
             model_config.show_to_clients(loaded.config, shown)
         if signature is not loaded.signature:
             instance = Instance(
-                f"model '{loaded.config.name}'", loaded.onnx.backend(signature), steps.finish if steps and steps.finishes else None
+                f"model '{loaded.config.name}'", loaded.model.backend(signature), steps.finish if steps and steps.finishes else None
             )
             run_signature = steps.run_signature if steps else signature
             check_padding(instance, run_signature, written.where, paddings.tolerance, largest=paddings.largest)
@@ -314,16 +313,14 @@ class Loader:
         """proven: an earlier load's proof that rows are independent, or not. known: the same model, loaded by another plan, with its
         proof."""
         config = model_config.settle(written, place.name, self.defaults, chosen)
-        options = session_options(written, config, self.defaults)
-        onnx = OnnxModel.load(file, options, name=place.name)
-        onnx.adapt(config, written.where, file)
-        trust_runs(onnx, f"model '{place.name}' version {version}", tell=known is None)
-        _name_classes(config, onnx)
+        model = runtime_of(config).load(file, written, config, self.defaults)
+        trust_runs(model, f"model '{place.name}' version {version}", tell=known is None)
+        _name_classes(config, model)
         folders = [file.parent] if place.folder is None else [file.parent, place.folder]
 
         @cache
         def steps(max_rows: int) -> tuple[Signature, Pipelines | None]:
-            signature = model_config.signature_of(config, onnx.graph, version)
+            signature = model_config.signature_of(config, model.graph, version)
             pipelines = compile_steps(config, signature, folders, written.where, place.repository)
             return (signature if pipelines is None else pipelines.narrowed(signature)), pipelines
 
@@ -331,12 +328,12 @@ class Loader:
 
         def prove(batched: ModelConfig) -> Proof:
             nonlocal proof
-            proof = proof or _prove(onnx, batched, partial(steps, batched.max_batch_size), file)
+            proof = proof or _prove(model, batched, partial(steps, batched.max_batch_size), file)
             return proof
 
-        batching = model_config.complete(written, config, onnx.graph, self.defaults, prove)
+        batching = model_config.complete(written, config, model.graph, self.defaults, prove)
         signature, pipelines = steps(config.max_batch_size)
-        return Loaded(chosen, config, onnx, batching, proof, signature, pipelines)
+        return Loaded(chosen, config, model, batching, proof, signature, pipelines)
 
     def _choose_threads(self, make_plan: Callable[..., Plan], open_with: Callable[..., Loaded], nbytes: int) -> Loaded:
         """The model, opened with one thread where more threads gain too little: for everything, for runs of a few rows, or for nothing.
@@ -366,8 +363,12 @@ class Loader:
             return loaded
         if single_rows == sizes[-1]:
             return single._replace(plan=make_plan(tiny_run_ns=max(single_ns.values())))
-        loaded.onnx.give_few_rows_to(single.onnx, single_rows)
+        loaded.model.give_few_rows_to(single.model, single_rows)
         return loaded._replace(plan=make_plan(single_rows=single_rows))
+
+
+def _runtime_version(config: ModelConfig) -> str:
+    return " ".join(next(iter(runtime_of(config).versions().items())))
 
 
 def _size_of(file: Path) -> int:
@@ -375,33 +376,33 @@ def _size_of(file: Path) -> int:
     return sum(path.stat().st_size for path in (file, *weights_of(file).values()))
 
 
-def _name_classes(config: ModelConfig, onnx: OnnxModel) -> None:
+def _name_classes(config: ModelConfig, model: LoadedModel) -> None:
     """Adds the classes of outputs whose ZipMap was cut to the configuration, unless it has a step for these outputs."""
     told = {entry.output for entry in config.inferd.postprocess}
-    served = {output.name for output in config.output} or {tensor.name for tensor in onnx.graph.outputs}
-    for output, classes in onnx.classes.items():
+    served = {output.name for output in config.output} or {tensor.name for tensor in model.graph.outputs}
+    for output, classes in model.classes.items():
         if output in served and not told & {output, ""}:
             config.inferd.postprocess.add(output=output, classes=classes)
 
 
-def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signature, Pipelines | None]], file: Path) -> Proof:
+def _prove(model: LoadedModel, config: ModelConfig, steps: Callable[[], tuple[Signature, Pipelines | None]], file: Path) -> Proof:
     """Whether rows are independent, by trial runs of rows as the configuration and its steps have them."""
     try:
         signature, pipelines = steps()
     except ConfigError:  # the steps may fit the model without a batch axis; if not, the next compilation raises the error
-        return prove_rows(onnx, max_rows=config.max_batch_size, source=file)
+        return prove_rows(model, max_rows=config.max_batch_size, source=file)
     shapes = {name: shape[1:] for name, _, shape in signature.input_specs}
     for warm in config.model_warmup[:1]:
         shapes |= {name: tuple(tensor.dims) for name, tensor in warm.inputs.items() if name in shapes}
     samples = pipelines.samples(TRIED_SAMPLES) if pipelines else {}
-    return prove_rows(onnx, shapes, config.max_batch_size, samples, file)
+    return prove_rows(model, shapes, config.max_batch_size, samples, file)
 
 
 def _judge_zeros(model: Model, loaded: Loaded, which: str, records: Sequence[Path]) -> None:
     """Called when zeros failed. Raises StartError if no made-up values run although the server can make them: fractions of fixed sizes.
     It cannot know which whole numbers, texts and sizes a model takes."""
-    words = why_nothing_runs(loaded.onnx)
-    known = loaded.signature.fixed and loaded.pipelines is None and all(map(_can_be_made, loaded.onnx.graph.inputs))
+    words = why_nothing_runs(loaded.model)
+    known = loaded.signature.fixed and loaded.pipelines is None and all(map(_can_be_made, loaded.model.graph.inputs))
     if words and known and not (loaded.config.model_warmup or records):
         raise StartError(
             f"{which}: it runs neither zeros nor other values of the shapes that its graph declares: {words}; export it again, or give it "
@@ -433,7 +434,7 @@ def _measurable(signature: Signature) -> bool:
 def _trial_instance(loaded: Loaded) -> tuple[Instance, warmup.Examples]:
     """An instance to measure and close, and the examples for its runs."""
     examples = loaded.pipelines.examples if loaded.pipelines else {}
-    return Instance(loaded.config.name, loaded.onnx.backend(loaded.signature)), examples
+    return Instance(loaded.config.name, loaded.model.backend(loaded.signature)), examples
 
 
 def _tiny_run_ns(loaded: Loaded) -> int:

@@ -1,0 +1,1 @@
+"""Which models are served: their entries, the table of routes, labels, and loads and unloads."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
     from inferd._core.batching.batcher import Batcher
     from inferd._core.tensor.tensor import Tensors
-    from inferd.engine.runtime.backend import Backend
+    from inferd.engine.runtime.runtime import Backend
 
 __all__ = ["ExecutorThread", "Instance"]
 

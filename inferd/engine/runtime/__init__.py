@@ -1,0 +1,1 @@
+"""Runtimes: their contract, the table of them, and one package for each."""

@@ -10,7 +10,7 @@ run itself. Left alone it keeps the most that was ever needed, for good. So each
 Weights are not part of it. ONNX Runtime's Python interface cannot measure an arena, so a second session of one node does. It asks for
 more than the limit, and the error names the free bytes. Another run of that session shrinks the arena.
 
-Never in here: when a model decays, what clients are told, an import of onnxruntime (backend.py passes it in).
+Never in here: when a model decays, what clients are told, an import of onnxruntime (onnx/model.py passes it in).
 """
 
 from __future__ import annotations

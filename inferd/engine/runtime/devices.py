@@ -1,4 +1,4 @@
-"""Whether this machine has a GPU at all. Whether ONNX Runtime can use it is another question (backend.py)."""
+"""Whether this machine has a GPU at all. Whether ONNX Runtime can use it is another question (onnx/options.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs with prepared arguments, and the end of one, over a session that records. The real ones are in engine/runtime/test_backend.py."""
+"""Runs with prepared arguments, and the end of one, over a session that records. The real ones are in engine/runtime/onnx/test_model.py."""
 
 from __future__ import annotations
 

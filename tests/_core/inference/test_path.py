@@ -6,18 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from native_access import ConstantRoute
 
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.batcher import Batcher
+from inferd._core.batching.request import Request
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
-from inferd._core.inference.inline_policy import InlinePolicy
+from inferd._core.inference.batched_route import BatchedRoute
 from inferd._core.inference.path import ModelInfer, Route, Runner
 from inferd._core.inference.routes import Routes
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.signature import Signature
-from inferd.errors import Internal, InvalidArgument, NotFound, ResourceExhausted
+from inferd.errors import Internal, InvalidArgument, NotFound
 from inferd.protocol import inference as pb
 from tests.fake_backend import FakeBackend
 
@@ -61,7 +63,7 @@ class World:
         self.missing: list[tuple[str, str]] = []
         self.backend = FakeBackend()
         self.batcher = Batcher(8, Statistics(8), name="'double' version 3", **policy)
-        self.route = Route(self, SIGNATURE, self.batcher, Instance("double", self.backend), self.scheduled.append)
+        self.route = BatchedRoute(self, SIGNATURE, self.batcher, Instance("double", self.backend), self.scheduled.append)
         self.route.inline, self.route.turn_ns = True, HOUR_NS
         self.routes = Routes()
         self.routes.fill({("double", "3"): self.route, ("double", ""): self.route})
@@ -139,16 +141,6 @@ def test_typed_contents_that_take_long_come_back_decoded() -> None:
     assert decoded.value == 2
 
 
-def test_rejections_are_counted_by_reason() -> None:
-    world = World(max_queue_requests=1)
-    with pytest.raises(InvalidArgument):
-        world.model_infer(Asked(outputs=[{"name": "nothing"}]))
-    world.model_infer(Asked())
-    with pytest.raises(ResourceExhausted):
-        world.model_infer(Asked())
-    assert world.route.rejected == {"REJECTED": 1, "CANCELED": 0, "BACKEND": 0, "OTHER": 1}
-
-
 def test_a_run_that_fails_is_for_the_instance_and_its_calls_are_answered() -> None:
     world = World()
     world.backend.raises = ValueError("broken")
@@ -159,48 +151,37 @@ def test_a_run_that_fails_is_for_the_instance_and_its_calls_are_answered() -> No
     assert world.batcher.statistics.runs == 0
 
 
-def test_a_few_batches_run_in_one_turn_and_the_rest_in_the_next() -> None:
+class Constant(Route):
+    """A route without a model: every request gets the same response at once."""
+
+    def __init__(self, signature: Signature, response: pb.ModelInferResponse) -> None:
+        super().__init__(signature)
+        self.message = Message(response.SerializeToString())
+
+    def check(self, request: Request) -> None:
+        request.check(self.signature)
+
+    def submit(self, request: Request, call: Call) -> None:
+        call.reply(self.message)
+
+
+def test_another_route_answers_by_itself() -> None:
     world = World()
-    calls = [Asked() for _ in range(5 * 8)]
-    for call in calls:
-        world.model_infer(call)
-    world.turn()
-    assert (world.backend.rows, len(world.scheduled)) == ([8] * 4, 1)
-    world.turn()
-    assert (world.backend.rows, world.scheduled) == ([8] * 5, [])
-    world.backend.rows.clear()
-    world.route.turn_ns = 1
-    for call in calls:
-        world.model_infer(call)
-    world.turn()
-    assert world.backend.rows == [8], "a batch that takes a whole turn is the last one of it"
-
-
-def test_a_request_larger_than_any_short_one_takes_the_model_off_the_loop() -> None:
-    world = World()
-    world.route.policy, world.route.short_nbytes = InlinePolicy(HOUR_NS, 1.0), 4  # four times this is no guess
-    world.model_infer(Asked())
-    assert world.left == []
-    world.route.short_nbytes = 3
-    world.model_infer(Asked())
-    assert world.left == ["a request of 16 bytes came, and runs are known to be short up to 3"]
-    assert world.batcher.depth == 2, "for the thread"
-
-
-def test_runs_that_are_too_long_take_the_model_off_the_loop() -> None:
-    world = World()
-    world.route.policy = InlinePolicy(1, 1.0)
-    for _ in range(3):
-        world.model_infer(Asked())
+    answer = pb.ModelInferResponse(model_name="constant", model_version="1", raw_output_contents=[np.full(4, 7, "<f4").tobytes()])
+    for answers in (Constant(SIGNATURE, answer), ConstantRoute(SIGNATURE, Message(answer.SerializeToString()))):
+        world.routes.fill({("constant", ""): answers, ("double", ""): world.route})
+        constant, double = Asked("constant"), Asked()
+        world.model_infer(constant)
+        world.model_infer(double)
+        assert (constant.value, constant.response.model_name) == (7, "constant")
         world.turn()
-    assert world.left == ["its runs take longer than 0 us"]
-    assert len(world.backend.rows) == 2
+        assert double.value == 2
+        with pytest.raises(InvalidArgument):
+            world.model_infer(Asked("constant", outputs=[{"name": "nothing"}]))
 
 
-def test_elsewhere_the_first_that_waits_wakes_who_runs() -> None:
+def test_the_base_route_takes_no_request() -> None:
     world = World()
-    woken: list[int] = []
-    world.route.inline, world.route.activate = False, lambda: woken.append(world.batcher.depth)
-    world.model_infer(Asked())
-    world.model_infer(Asked())
-    assert (woken, world.scheduled) == ([1], [])
+    world.routes.fill({("nothing", ""): Route(SIGNATURE)})
+    with pytest.raises(NotImplementedError):
+        world.model_infer(Asked("nothing"))

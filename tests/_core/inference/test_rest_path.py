@@ -12,7 +12,7 @@ from native_access import head_of
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
 from inferd._core.http.head import Head
-from inferd._core.inference.path import Route
+from inferd._core.inference.batched_route import BatchedRoute
 from inferd._core.inference.rest_path import RestInfer
 from inferd._core.rest.decode import decode_rest_request
 from inferd._core.rest.raw import request_of_tensors
@@ -163,7 +163,9 @@ def test_raw_bytes_are_the_only_input_of_a_model() -> None:
 def test_raw_bytes_do_not_tell_what_they_are(inputs: list[Any], words: str) -> None:
     world = RestWorld()
     signature = Signature("other", "1", inputs, [("y", "FP32", (-1, 4))], 8)
-    world.routes.fill({("other", ""): Route(world, signature, world.batcher, Instance("other", world.backend), world.scheduled.append)})
+    world.routes.fill(
+        {("other", ""): BatchedRoute(world, signature, world.batcher, Instance("other", world.backend), world.scheduled.append)}
+    )
     with pytest.raises(InvalidArgument, match=words):
         world.infer(Asked(bytes(16), "/v2/models/other/infer", Inference_Header_Content_Length="0"))
 
@@ -171,7 +173,7 @@ def test_raw_bytes_do_not_tell_what_they_are(inputs: list[Any], words: str) -> N
 def test_a_long_response_does_not_hold_the_event_loop() -> None:
     signature = Signature("wide", "1", [("x", "FP32", (-1, -1))], [("y", "FP32", (-1, -1))], 8)
     world = RestWorld()
-    route = Route(world, signature, world.batcher, Instance("wide", world.backend), world.scheduled.append)
+    route = BatchedRoute(world, signature, world.batcher, Instance("wide", world.backend), world.scheduled.append)
     route.inline, route.turn_ns = True, HOUR_NS
     world.routes.fill({("wide", ""): route})
     call = Asked({"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 3000], "data": [0.25] * 3000}]}, "/v2/models/wide/infer")

@@ -11,7 +11,7 @@ import pytest
 from native_access import chooses, head_of
 
 from inferd._core.batching.batcher import Batcher
-from inferd._core.inference.path import Route
+from inferd._core.inference.batched_route import BatchedRoute
 from inferd._core.inference.split import Split
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.rest.decode import decode_rest_request
@@ -64,7 +64,7 @@ class SplitWorld(RestWorld):
         super().__init__()
         self.signature = Signature("double", "4", [("x", "FP32", (-1, 4))], [("y", "FP32", (-1, 4))], 8)
         queue = Batcher(8, Statistics(8), name="'double' version 4")
-        self.candidate = Route(self, self.signature, queue, Instance("double", self.backend), self.scheduled.append)
+        self.candidate = BatchedRoute(self, self.signature, queue, Instance("double", self.backend), self.scheduled.append)
         self.candidate.inline, self.candidate.turn_ns = True, HOUR_NS
         self.routes.fill({("double", "3"): self.route, ("double", ""): self.route, ("double", "4"): self.candidate})
         self.route.split = Split(self.candidate, "a", share)

@@ -16,7 +16,7 @@ from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.request import Request
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc.call import Call
-from inferd._core.inference.path import Route
+from inferd._core.inference.batched_route import BatchedRoute
 from inferd._core.inference.rest_path import RestInfer
 from inferd._core.inference.routes import Routes
 from inferd._core.metrics.histogram import Statistics
@@ -55,7 +55,7 @@ def respond(request: Request, outputs: Tensors, call: Asked | None = None, *, si
     batcher = Batcher(8, Statistics(8))
     if signature is not None:
         routes = Routes()
-        routes.fill({("identity", ""): Route(None, signature, batcher, None, None)})
+        routes.fill({("identity", ""): BatchedRoute(None, signature, batcher, None, None)})
         RestInfer(routes, print).go_on(call, request)
     else:
         batcher.put(request, call)

@@ -11,7 +11,7 @@ import pytest
 from inferd import Engine
 from inferd.engine.checks import probe
 from inferd.engine.checks.probe import Proof, Rows, prove_rows
-from inferd.engine.runtime.backend import OnnxModel
+from inferd.engine.runtime.onnx.model import OnnxModel
 from tests import models
 
 

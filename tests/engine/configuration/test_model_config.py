@@ -11,13 +11,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inferd.config import Settings
-from inferd.engine.configuration import model_config
+from inferd.engine.configuration import model_config, resources
 from inferd.engine.configuration.config_sources import Defaults
+from inferd.engine.configuration.ignored_fields import ignored_fields
 from inferd.engine.configuration.model_config import complete, read_model_config, settle, signature_of
-from inferd.engine.configuration.session_config import ignored_fields, session_options
 from inferd.engine.loading.planner import Plan
 from inferd.engine.runtime import devices
-from inferd.engine.runtime.backend import Graph, Provider, SessionOptions, TensorInfo
+from inferd.engine.runtime.onnx.options import Provider, SessionOptions
+from inferd.engine.runtime.onnx.session_config import session_options
+from inferd.engine.runtime.runtime import Graph, TensorInfo
 from inferd.errors import ConfigError
 from inferd.protocol import inference, options
 from tests.model_configs import load_model_config
@@ -62,7 +64,7 @@ def walk(
     """All steps, as the repository takes them."""
     (tmp_path / file).write_text(text)
     written = read_model_config(tmp_path, "m")
-    assert model_config.wanted_threads(written, defaults) >= 0
+    assert resources.wanted_threads(written, defaults) >= 0
     config = settle(written, "m", defaults, PLAN)
     native = session_options(written, config, defaults)
     complete(written, config, graph, defaults)
@@ -248,8 +250,8 @@ def test_bert(tmp_path: Path) -> None:
     assert native.graph_optimization == "extended"
     assert (native.execution_mode, native.inter_op_threads) == ("parallel", 2)
     written = read_model_config(tmp_path, "m")
-    assert model_config.wanted_threads(written, DEFAULTS) == 4
-    assert model_config.wanted_instances(written, Defaults(instances=9)) == 1
+    assert resources.wanted_threads(written, DEFAULTS) == 4
+    assert resources.wanted_instances(written, Defaults(instances=9)) == 1
     assert signature_of(config, tensors, 3).input_specs[1] == ("attention_mask", "INT64", (-1, -1))
 
 
@@ -308,8 +310,8 @@ def test_our_own_options(tmp_path: Path) -> None:
     assert (native.memory_arena, native.memory_pattern, native.execution_mode) == (False, False, "parallel")
     assert native.entries == {"session.set_denormal_as_zero": "1"}
     written = read_model_config(tmp_path, "m")
-    assert model_config.wanted_threads(written, Defaults(intra_op_threads=8)) == 2
-    assert model_config.wants_spinning(written, DEFAULTS)
+    assert resources.wanted_threads(written, Defaults(intra_op_threads=8)) == 2
+    assert resources.wants_spinning(written, DEFAULTS)
 
 
 # ---- batching, where a file says something about it --------------------------------------------------------------------
@@ -553,7 +555,7 @@ def test_the_counts_of_groups_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(devices, "gpu_there", lambda: gpu)
     kind = "KIND_CPU" if gpu else "KIND_GPU"
     config, _ = walk(tmp_path, f"instance_group [ {{ count: 2 kind: {kind} }}, {{ count: 3 kind: KIND_CPU }}, {{ kind: KIND_CPU }} ]")
-    assert model_config.wanted_instances(read_model_config(tmp_path, "m"), DEFAULTS) == 6
+    assert resources.wanted_instances(read_model_config(tmp_path, "m"), DEFAULTS) == 6
     assert [group.count for group in config.instance_group] == [PLAN.instances]
     assert "instance_group.count is more than 1024 in all groups" in rejected(tmp_path, "instance_group [ { count: 1000 }, { count: 25 } ]")
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from inferd import Engine
 from inferd.engine.graph.declared import trust_runs, why_nothing_runs
-from inferd.engine.runtime.backend import OnnxModel
+from inferd.engine.runtime.onnx.model import OnnxModel
 from inferd.errors import StartError
 from tests import models
 

@@ -23,7 +23,8 @@ from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.signature import Signature
 from inferd.engine.graph.padding import Paddings, check_padding, compile_padding, padded
 from inferd.engine.running.executor import Instance
-from inferd.engine.runtime.backend import OnnxModel, SessionOptions
+from inferd.engine.runtime.onnx.model import OnnxModel
+from inferd.engine.runtime.onnx.options import SessionOptions
 from inferd.errors import ConfigError
 from inferd.protocol import options
 from inferd.steps.pipeline import PadAxis

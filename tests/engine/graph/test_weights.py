@@ -13,8 +13,8 @@ import pytest
 
 from inferd.engine.graph import weights
 from inferd.engine.graph.weights import parted
-from inferd.engine.runtime import backend
-from inferd.engine.runtime.backend import OnnxModel
+from inferd.engine.runtime.onnx import session
+from inferd.engine.runtime.onnx.model import OnnxModel
 from inferd.errors import StartError
 from tests import models
 
@@ -46,7 +46,7 @@ def test_onnxruntime_takes_the_graph_and_the_weights_apart(large: Path, monkeypa
         made.append((len(parts.graph), weakref.ref(parts.weights[weights.LOCATION])))
         return parts
 
-    monkeypatch.setattr(backend, "parted", spied)
+    monkeypatch.setattr(session, "parted", spied)
     loaded = OnnxModel.load(large)
     ((graph_bytes, held),) = made
     assert graph_bytes < 16 << 10

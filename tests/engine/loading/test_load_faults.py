@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.ensemble import RandomForestRegressor
 
 from inferd.engine.loading.load_faults import explained
-from inferd.engine.runtime.backend import OnnxModel
+from inferd.engine.runtime.onnx.model import OnnxModel
 from inferd.errors import ConfigError
 from tests import models
 

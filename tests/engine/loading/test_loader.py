@@ -21,7 +21,9 @@ from inferd.engine.loading.loader import Loader
 from inferd.engine.loading.planner import Host
 from inferd.engine.model import Model
 from inferd.engine.models.repository import Repository
-from inferd.engine.runtime.backend import OnnxModel, SessionOptions
+from inferd.engine.runtime.onnx import runtime
+from inferd.engine.runtime.onnx.model import OnnxModel
+from inferd.engine.runtime.onnx.options import SessionOptions
 from inferd.errors import StartError
 from tests import models
 
@@ -64,7 +66,7 @@ def opened_between(monkeypatch: pytest.MonkeyPatch, before: Callable[[], object]
         after()
         return found
 
-    monkeypatch.setattr(loader, "OnnxModel", SimpleNamespace(load=open_model))
+    monkeypatch.setattr(runtime, "OnnxModel", SimpleNamespace(load=open_model))
 
 
 def test_a_file_that_is_replaced_during_its_load_is_loaded_again(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +110,7 @@ def test_a_small_file_is_opened_with_one_thread_first(
         opened.append(options.intra_op_threads)
         return OnnxModel.load(source, options, name=name)
 
-    monkeypatch.setattr(loader, "OnnxModel", SimpleNamespace(load=open_model))
+    monkeypatch.setattr(runtime, "OnnxModel", SimpleNamespace(load=open_model))
     monkeypatch.setattr(warmup, "paused", None)
     load(models.write(tmp_path, "m", model), inline_limit_us=100_000)  # so long takes no run, however busy the machine is
     assert opened == threads

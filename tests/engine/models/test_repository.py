@@ -26,7 +26,7 @@ from inferd.engine.files.places import find_places
 from inferd.engine.loading.planner import Host
 from inferd.engine.models.repository import Repository
 from inferd.engine.runtime import devices
-from inferd.engine.runtime.backend import OnnxModel
+from inferd.engine.runtime.onnx.model import OnnxModel
 from inferd.errors import ConfigError, InvalidArgument, NotFound, StartError, Unavailable
 from inferd.serving.summary import summaries
 from inferd.steps.picture_memory import memory as picture_memory

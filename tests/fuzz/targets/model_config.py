@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from inferd.engine.configuration.config_sources import Defaults
-from inferd.engine.runtime.backend import Graph, TensorInfo
+from inferd.engine.runtime.runtime import Graph, TensorInfo
 from inferd.errors import ConfigError
 from inferd.protocol import inference
 from tests.model_configs import load_model_config

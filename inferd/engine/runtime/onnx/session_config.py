@@ -11,17 +11,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from inferd.engine.configuration.config_sources import Defaults, Written
-from inferd.engine.configuration.model_config import gpu_providers, number
-from inferd.engine.configuration.unsupported import ignored
+from inferd.engine.configuration.resources import gpu_providers, number
 from inferd.engine.runtime.arena import DECAY_S
-from inferd.engine.runtime.backend import Provider, SessionOptions
+from inferd.engine.runtime.onnx.options import Provider, SessionOptions
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
+    from inferd.engine.configuration.config_sources import Defaults, Written
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["ignored_fields", "session_options"]
+__all__ = ["ignored_parameters", "session_options"]
 
 _GRAPH_LEVELS = {0: "all", -1: "basic", 1: "extended", 2: "disable"}  # the numbers of Triton's ONNX Runtime back end
 _CUDA_PARAMETERS = {
@@ -90,7 +89,7 @@ _PRECISIONS: dict[str, dict[str, str]] = {"FP32": {}, "FP16": {"trt_fp16_enable"
 
 def session_options(written: Written, config: ModelConfig, defaults: Defaults) -> SessionOptions:
     """The options for a settled configuration. Raises ConfigError."""
-    ignored_keys = {key for key, _ in _ignored_parameters(written.config, on_cpu=not gpu_providers(written.config, defaults))}
+    ignored_keys = {key for key, _ in ignored_parameters(written.config, on_cpu=not gpu_providers(written.config, defaults))}
     parameters = {key: value.string_value for key, value in config.parameters.items() if key not in ignored_keys}
     for key in parameters:
         if key.startswith("session.") and key not in _ENTRIES:
@@ -128,15 +127,7 @@ def session_options(written: Written, config: ModelConfig, defaults: Defaults) -
     )
 
 
-def ignored_fields(written: Written, defaults: Defaults) -> Iterator[tuple[str, str]]:
-    """Fields of a configuration that have no effect here, each with the reason or a replacement. The model is served all the same."""
-    on_cpu = not gpu_providers(written.config, defaults)
-    yield from ignored(written.config, on_cpu=on_cpu)
-    for key, why in _ignored_parameters(written.config, on_cpu=on_cpu):
-        yield f"parameters[{key!r}]", why
-
-
-def _ignored_parameters(config: ModelConfig, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
+def ignored_parameters(config: ModelConfig, *, on_cpu: bool) -> Iterator[tuple[str, str]]:
     """On a CPU: parameters for a GPU, and those of other back ends unless they look misspelt."""
     for key in sorted(config.parameters) if on_cpu else ():
         if key == _SHRINKAGE:

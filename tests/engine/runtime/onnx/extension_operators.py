@@ -1,4 +1,4 @@
-"""Models with operators of onnxruntime-extensions. test_backend.py runs this file in a process of its own."""
+"""Models with operators of onnxruntime-extensions. test_session.py runs this file in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from inferd import Engine
-from inferd.engine.runtime.backend import OnnxModel, SessionOptions
+from inferd.engine.runtime.onnx.model import OnnxModel
+from inferd.engine.runtime.onnx.options import SessionOptions
 from inferd.errors import ConfigError, Internal, InvalidArgument
 from tests import models
 

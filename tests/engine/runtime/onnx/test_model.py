@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,13 +24,13 @@ from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.datatypes import DATATYPES
 from inferd._core.tensor.signature import Signature
-from inferd.engine.runtime import backend
-from inferd.engine.runtime.backend import Graph, OnnxModel, Provider, SessionOptions, TensorInfo, available_providers, versions
+from inferd.engine.runtime.onnx.bound_backend import BoundBackend
+from inferd.engine.runtime.onnx.model import OnnxModel
+from inferd.engine.runtime.onnx.options import SessionOptions
+from inferd.engine.runtime.runtime import Graph, TensorInfo
 from inferd.errors import Cancelled, ConfigError, Internal, RequestError, RunFailed, StartError
 from tests import models
-from tests.engine.runtime.extension_operators import pixels, upper
 from tests.leak_check import counted, end_by_hand
-from tests.wire import LIMIT_S
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 ROWS = (1, 2, 7, 64)
@@ -142,15 +139,6 @@ def test_bf16_keeps_its_bits(dims: tuple[int | str, ...]) -> None:
         assert_same(runner.run({"x": bits[:rows]}), {"y": bits[:rows]})
     values = np.array([[1.5, -2.0, 3.0]], dtype=ml_dtypes.bfloat16)
     assert runner.run({"x": values})["y"].view(ml_dtypes.bfloat16).tolist() == [[1.5, -2.0, 3.0]]
-
-
-def test_onnxruntime_sends_nothing_home() -> None:
-    code = "import os; from inferd.engine.runtime import backend; backend.versions(); print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    said: dict[str, str]
-    for said, expected in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
-        done = subprocess.run([sys.executable, "-c", code], env=environment | said, capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == expected
 
 
 @pytest.mark.parametrize(
@@ -451,96 +439,6 @@ def test_text_beside_bf16_is_rejected() -> None:
         model.backend(signature_for(model.graph))
 
 
-@pytest.mark.parametrize("name", ["cuda", "tensorrt", "CUDAExecutionProvider"])
-def test_a_gpu_provider_that_is_not_installed(name: str) -> None:
-    if "CUDAExecutionProvider" in available_providers():
-        pytest.skip("onnxruntime-gpu is installed")
-    with pytest.raises(StartError, match=r"asks for \w+ExecutionProvider, but the installed onnxruntime has only .*install inferd\[gpu\]"):
-        OnnxModel.load(models.identity(), SessionOptions(providers=(Provider(name),)))
-
-
-def test_an_unknown_provider() -> None:
-    with pytest.raises(ConfigError, match="execution provider 'Warp'"):
-        OnnxModel.load(models.identity(), SessionOptions(providers=(Provider("Warp"),)))
-
-
-def test_a_provider_that_silently_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """onnxruntime-gpu on a machine without a GPU: the provider is listed, and the session runs on the CPU."""
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    with (
-        pytest.warns(UserWarning, match="not in available"),
-        pytest.raises(StartError, match=r"asks for CUDAExecutionProvider.*only CPUExec"),
-    ):
-        OnnxModel.load(models.identity(), SessionOptions(providers=(Provider("cuda"),)))
-
-
-def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(StartError, match=r"install inferd\[cpu\], or inferd\[gpu\]"):
-        available_providers()
-    with pytest.raises(StartError):
-        OnnxModel.load(models.identity())
-
-
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [(SessionOptions(graph_optimization="most"), "graph_optimization"), (SessionOptions(execution_mode="both"), "execution_mode")],
-)
-def test_wrong_options(options: SessionOptions, field: str) -> None:
-    with pytest.raises(ConfigError, match=field):
-        OnnxModel.load(models.identity(), options)
-
-
-def test_options_reach_onnxruntime() -> None:
-    options = SessionOptions(
-        intra_op_threads=1,
-        spinning=True,
-        graph_optimization="basic",
-        execution_mode="parallel",
-        inter_op_threads=2,
-        memory_arena=False,
-        memory_pattern=False,
-        entries={"session.set_denormal_as_zero": "1"},
-    )
-    native = backend._native_options(onnxruntime, options)
-    assert native.intra_op_num_threads == 1
-    assert native.inter_op_num_threads == 2
-    assert native.graph_optimization_level == onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    assert native.execution_mode == onnxruntime.ExecutionMode.ORT_PARALLEL
-    assert not native.enable_cpu_mem_arena
-    assert not native.enable_mem_pattern
-    assert native.get_session_config_entry("session.intra_op.allow_spinning") == "1"
-    assert native.get_session_config_entry("session.set_denormal_as_zero") == "1"
-    quiet = backend._native_options(onnxruntime, SessionOptions())
-    assert quiet.get_session_config_entry("session.intra_op.allow_spinning") == "0"
-    x = some("FP32", (2, 16))
-    model = OnnxModel.load(models.identity(), options)
-    runner = Runner(models.identity())
-    runner.backend = model.backend(runner.signature)
-    assert_same(runner.run({"x": x}), {"y": x})
-
-
-def test_optimizers_of_quantized_operators_are_left_out_where_none_is(tmp_path: Path) -> None:
-    """A session keeps them. They stay where a file is large enough that nobody looks, and where the configuration says so."""
-    key = "session.disable_quant_qdq"
-
-    def left_out(source: bytes | Path, **entries: str) -> bool:
-        options = OnnxModel.load(source, SessionOptions(entries=entries))._session.get_session_options()
-        try:
-            return str(options.get_session_config_entry(key)) == "1"
-        except RuntimeError:  # it is not set
-            return False
-
-    small, large = tmp_path / "small.onnx", tmp_path / "large.onnx"
-    small.write_bytes(models.identity())
-    large.write_bytes(models.sum_of_squares(width=1 << 19))
-    assert left_out(small)
-    assert left_out(models.identity())
-    assert not left_out(models.quantized())
-    assert not left_out(large)
-    assert not left_out(small, **{key: "0"})
-
-
 def test_few_rows_run_on_the_session_that_was_given_for_them() -> None:
     """A model that doubles instead of the same one tells which session ran."""
     runner = Runner(models.identity())
@@ -567,14 +465,9 @@ def test_without_the_inner_session_object() -> None:
             self.bind_input, self.bind_output = self.binding.bind_input, self.binding.bind_output
 
     session = Outside(runner.model._session)
-    runner.backend = backend._BoundBackend(session, runner.signature)
+    runner.backend = BoundBackend(session, runner.signature)
     arrays = {name: some("FP32", (3, 16), seed) for seed, name in enumerate("ab")}
     assert_same(runner.run(arrays), oracle(models.add(), arrays))
-
-
-def test_versions() -> None:
-    assert versions()["onnxruntime"] == onnxruntime.__version__
-    assert "CPUExecutionProvider" in available_providers()
 
 
 CASES: dict[str, tuple[bytes, Callable[[int], Arrays]]] = {
@@ -619,58 +512,3 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
     with pytest.raises(StartError, match="cannot be read"):
         OnnxModel.load(path)
-
-
-# ---- operators of onnxruntime-extensions
-
-
-def test_operators_of_onnxruntime_extensions() -> None:
-    """In a process of its own: their library shares C++ state with others that a whole suite loads."""
-    file = Path(__file__).with_name("extension_operators.py")
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)], capture_output=True, text=True, timeout=8 * LIMIT_S
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
-@pytest.mark.parametrize(("content", "domain"), [(upper(), "ai.onnx.contrib"), (pixels(), "com.microsoft.extensions")])
-def test_a_model_that_needs_them_says_what_to_install(monkeypatch: pytest.MonkeyPatch, content: bytes, domain: str) -> None:
-    monkeypatch.setattr(backend, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=rf"model 'loud' has operators of {re.escape(domain)}, .*pip install 'inferd\[extensions\]'"):
-        OnnxModel.load(content, name="loud")
-
-
-FAILED = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running {} node. Name:'a b' Status Message: {}"
-
-
-def test_which_failures_are_rejections() -> None:
-    def told(text: str) -> str:
-        return str(backend._rejection(RuntimeError(text), frozenset({"DecodeImage"}), "m", ["image"]))
-
-    words = "at /home/us/decode.cc:12 bad\nfile C:\\x"
-    assert told(FAILED.format("DecodeImage", words)) == (
-        "model 'm': its operator DecodeImage rejected what was sent (at bad file): send what that operator takes in 'image'"
-    )
-    assert len(told(FAILED.format("DecodeImage", "x " * 10000))) < 500
-    arena = "1: /onnxruntime_src/core/framework/bfc_arena.cc:360 void* Failed to allocate memory for requested buffer of size 1200000000\n"
-    for memory in ("std::bad_alloc", "std::bad_array_new_length", arena):
-        assert told(FAILED.format("DecodeImage", memory)) == "None"
-        assert "rejected what was sent" in told(FAILED.format("DecodeImage", f"{memory} is no picture")), "words of the client's own"
-    for text in (FAILED.format("Reshape", words), "DecodeImage", ""):
-        assert told(text) == "None"
-    assert backend._rejection(RuntimeError(FAILED.format("DecodeImage", words)), frozenset(), "m", ["image"]) is None
-
-
-def test_operators_whose_name_another_domain_has_too_are_not_told_apart() -> None:
-    graph = helper.make_graph(
-        [
-            helper.make_node("StringUpper", ["text"], ["loud"], domain="ai.onnx.contrib"),
-            helper.make_node("StringSplit", ["loud"], ["parts"], domain="ai.onnx.contrib"),
-            helper.make_node("StringSplit", ["loud"], ["others", "counts"]),
-        ],
-        "graph",
-        [],
-        [],
-    )
-    assert backend._extensions_of(helper.make_model(graph).SerializeToString()) == {"StringUpper"}
-    assert backend._extensions_of(b"none") == frozenset()
