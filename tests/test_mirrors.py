@@ -109,6 +109,7 @@ TESTED_BY = {
     "serving/parts/on_demand/part.py": "serving/test_on_demand.py",
     "serving/rest/raw_infer.py": "serving/rest/test_raw_body.py",
     "serving/summary.py": "engine/models/test_repository.py",
+    "serving/processes/supervisor.py": "serving/processes/test_workers.py",
     "serving/processes/systemd.py": "serving/processes/test_process.py",
     "serving/transports/transport.py": "serving/test_server.py",
     "serving/messages/unpacking.py": "serving/messages/test_message_threads.py",
