@@ -25,6 +25,7 @@ TESTED_BY = {
     "_core/load/rest_response.pyx": "_core/load/test_http1.py",
     "_core/net/server_state.pyx": "_core/net/test_stream_socket.py",
     "arrow_messages.py": "steps/test_table.py",
+    "bench/attempt.py": "bench/test_generator.py",
     "bench/evidence.py": "bench/test_tune.py",
     "bench/findings.py": "bench/test_conclusion.py",
     "bench/loadgen.py": "bench/test_scenarios.py",
