@@ -44,7 +44,7 @@ from inferd.serving.parts.credentials import Credentials
 from inferd.serving.parts.health.part import Health
 from inferd.serving.parts.live_settings.part import LiveSettingsPart
 from inferd.serving.parts.models.part import ModelMetrics
-from inferd.serving.processes.workers import Supervisor
+from inferd.serving.processes.worker_metrics import WorkerMetrics
 from inferd.serving.service import InferenceService
 from tests.fake_repository import FakeModel, FakeRepository
 from tests.server_fixtures import ServerFixture
@@ -209,7 +209,7 @@ def rows_of(page: str) -> list[str]:
 
 def every_table(folder: Path) -> Iterator[Table]:
     """The tables of all parts that a server may have, and of a supervisor."""
-    own: Any = SimpleNamespace(rejections=Counter({"any": 1}), _watchers=(), _children={}, _restarted=0, _starts_failed=0)
+    own: Any = SimpleNamespace(rejections=Counter({"any": 1}), _watchers=(), _children={}, restarted=0, starts_failed=0)
     own._tls = SimpleNamespace(expires_s=2e9, file_failures=1)
     own._access = SimpleNamespace(asks_for_tokens=True, token_file_failures=1)
     own._servers = [SimpleNamespace(counters=lambda: dict.fromkeys(COUNTERS, 1.0))]
@@ -217,7 +217,7 @@ def every_table(folder: Path) -> Iterator[Table]:
     own._repository, own._hits, own._gone_on, own.durations = repository, 0, 0, Histogram()
     rollout = Rollout(id=16 * "0", model="m", kind=Kind.SHADOW, stable=1, candidate=2, counts={"seen": 1}, evidence=(Evidence("flips"),))
     kinds = InferenceService, Health, LiveSettingsPart, OnDemand, Connections, Credentials
-    tables = [*chain.from_iterable(kind.metrics(own) for kind in kinds), *Supervisor._tables(own), *tables_of([rollout])]
+    tables = [*chain.from_iterable(kind.metrics(own) for kind in kinds), *WorkerMetrics.tables(own), *tables_of([rollout])]
     tables += Recorder(Settings(record=str(folder)), 1 << 30).metrics()
     yield from {table.name: table for table in tables}.values()
 

@@ -27,8 +27,9 @@ from inferd.config import RELOADED
 from inferd.engine.loading.planner import Host
 from inferd.errors import ConfigError, StartError
 from inferd.serving.listening.sockets import remove_socket_files
-from inferd.serving.processes import workers
+from inferd.serving.processes.supervisor import Supervisor
 from inferd.serving.processes.systemd import Inherited, Notifier, inherited_sockets
+from inferd.serving.processes.worker_settings import count
 from inferd.system import descriptors
 from inferd.threads import limit_told
 
@@ -98,9 +99,9 @@ def loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
 
 def _served(settings: Settings, sockets: list[Inherited], fail: Callable[[], None]) -> Served:
     """Makes the server. fail(): called when it has to stop; stop() then raises why."""
-    count = workers.count(settings, Host.detect())
-    if count > 1:
-        return workers.Supervisor(settings, count, sockets, fail)
+    workers = count(settings, Host.detect())
+    if workers > 1:
+        return Supervisor(settings, workers, sockets, fail)
     from inferd.serving.server import Server  # it imports all that runs models, which a supervisor does not need
 
     return Server(settings, sockets)

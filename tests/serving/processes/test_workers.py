@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import os
 import re
@@ -21,22 +20,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import grpc
-import msgspec
 import numpy as np
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from inferd.config import Address, Settings, load_settings
-from inferd.engine.loading.planner import Host
+from inferd.config import Address, Settings
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import health, options
-from inferd.serving.listening.listeners import Listener
-from inferd.serving.processes import workers
 from inferd.serving.processes.channel import Channel
-from inferd.serving.processes.child import LONGEST_BACK_OFF_NS, MAX_FAILURES, MAX_UNTAKEN, QUIET_LOOKS, Child, Restarts
+from inferd.serving.processes.child import LONGEST_BACK_OFF_NS, MAX_FAILURES, Child, Restarts
+from inferd.serving.processes.supervisor import Supervisor
 from inferd.serving.processes.worker import LOOK_S, Worker, until_look_s
-from inferd.serving.processes.workers import SILENT_LOOKS, Supervisor, count, share
+from inferd.serving.processes.workers import SILENT_LOOKS, Phase
 from inferd.serving.server import Server
 from tests import models
 from tests.certificates import Certificates, Files
@@ -44,6 +40,7 @@ from tests.command import GRPC_ALONE, environment, run
 from tests.http2_peer import EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types
 from tests.observe.test_metrics import exact
 from tests.server_fixtures import LIMIT_S, Program, until
+from tests.serving.processes.test_dispatcher import closed_at_end, fill, read_words, ready_child, supervisor_of
 from tests.serving.processes.test_process import NOT_SERVING, SERVING, WATCH, activated, mask, wait_for
 from tests.wire import INFER, Caller, infer_request, outputs_of, rows, same
 
@@ -151,12 +148,12 @@ def gone(*processes: psutil.Process) -> bool:
 
 
 async def test_a_worker_that_is_started_again_skips_no_model_that_the_others_serve() -> None:
-    supervisor = Supervisor(Settings(models=("m",)), 2, [], lambda: None)
-    assert supervisor._worker_settings().on_model_error == "auto"
-    supervisor._serving, supervisor._summaries = True, [{"name": "a"}]
-    assert supervisor._worker_settings().on_model_error == "exit"
-    supervisor._summaries.append({"name": "b", "error": "it cannot be loaded"})
-    assert supervisor._worker_settings().on_model_error == "auto"
+    workers = Supervisor(Settings(models=("m",)), 2, [], lambda: None).workers
+    assert workers._worker_settings().on_model_error == "auto"
+    workers.phase, workers._summaries = Phase.SERVING, [{"name": "a"}]
+    assert workers._worker_settings().on_model_error == "exit"
+    workers._summaries.append({"name": "b", "error": "it cannot be loaded"})
+    assert workers._worker_settings().on_model_error == "auto"
 
 
 # ---- connections, metrics
@@ -375,14 +372,14 @@ async def test_a_start_that_fails_leaves_no_worker_to_be_started_later(monkeypat
     monkeypatch.setattr("inferd.serving.processes.child._opened", opened)
     supervisor = Supervisor(Settings(grpc_port=0, http_port=-1), 2, (), lambda: None)
     start = asyncio.ensure_future(supervisor.start())
-    while not supervisor._timers:
+    while not supervisor.workers._timers:
         await asyncio.sleep(0)
     for process in processes:
         process.communicate()  # the end of what it reads
     with pytest.raises(StartError, match="worker 2 ended with code 1 before it was ready"):
         await start
-    assert all(timer.cancelled() for timer in supervisor._timers.values())
-    assert len(supervisor._timers) == 1
+    assert all(timer.cancelled() for timer in supervisor.workers._timers.values())
+    assert len(supervisor.workers._timers) == 1
 
 
 def test_restarts_wait_longer_each_time() -> None:
@@ -590,46 +587,6 @@ def test_workers_without_authorities_of_clients_are_for_nobody(files: Path, tmp_
     assert "tls_client_ca: expected certificates of authorities, PEM" in done.stderr
 
 
-def test_how_many() -> None:
-    eight = Host(8, 8)
-    assert count(Settings(workers=3), eight) == 3
-    assert count(Settings(), eight) == 1
-    assert count(Settings(workers=0), eight) == 2
-    assert count(Settings(workers=0), Host(2, 2)) == 1
-    assert count(Settings(workers=0, intra_op_threads=1), eight) == 8
-    assert count(Settings(workers=0, intra_op_threads=1, message_memory_bytes=256 * MiB), eight) == 4
-    assert count(Settings(workers=0, transport="grpcio"), eight) == 1
-    assert count(Settings(workers=0, model_control="explicit"), eight) == 1
-    with pytest.raises(ConfigError, match=r"model_control .*: expected auto, none or poll with 2 workers"):
-        Settings(workers=2, model_control="explicit")
-
-
-def test_what_is_divided() -> None:
-    whole = Settings(
-        workers=3,
-        max_connections=100,
-        listen=("[::1]:0",),
-        pid_file="x",
-        lame_duck_s=5,
-        message_memory_bytes=300 * MiB,
-        picture_memory_bytes=6 * MiB,
-        model_memory=9 * MiB,
-    )
-    part = share(whole, 3)
-    assert (part.max_connections, part.message_memory_bytes) == (34, 100 * MiB)
-    assert (part.picture_memory_bytes, part.model_memory) == (2 * MiB, 3 * MiB)
-    assert (part.listen, part.metrics_port, part.pid_file, part.lame_duck_s) == ((), -1, None, 0)
-    assert part.max_queue_requests == whole.max_queue_requests
-
-
-def test_as_many_as_fit_can_be_told_their_settings() -> None:
-    """Each worker checks its part again; what all of them share is the whole server's matter."""
-    whole, _origins = load_settings({"workers": 16, "message_memory_bytes": "1GiB"}, {}, Path("/"))
-    part = share(whole, 16)
-    assert msgspec.convert(msgspec.structs.asdict(part), Settings) == part
-    assert part.message_memory_bytes == whole.max_message_bytes == 64 * MiB
-
-
 def test_several_are_no_matter_of_one_process() -> None:
     async def make() -> None:
         Server(Settings(workers=2))
@@ -641,167 +598,11 @@ def test_several_are_no_matter_of_one_process() -> None:
 # ---- who gets the next connection
 
 
-@contextmanager
-def closed_at_end(*children: Child) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for child in children:
-            child.channel.close()
-            child.theirs.close()
-
-
-async def supervisor_of(*children: Child) -> Supervisor:
-    supervisor = Supervisor(Settings(), len(children), (), lambda: None)
-    supervisor._children = {child.number: child for child in children}
-    return supervisor
-
-
-def ready_child(number: int, connections: int) -> Child:
-    child = Child(number)
-    child.state = "ready"
-    child.reported(taken=0, ended=-connections, able=True)
-    return child
-
-
-async def test_who_has_least_gets_the_next_connection() -> None:
-    children = [ready_child(1, 5), ready_child(2, 0), ready_child(3, 2)]
-    supervisor = await supervisor_of(*children)
-    ours, other = socket.socketpair()
-    with ours, other, closed_at_end(*children):
-        for expected in ([5, 1, 2], [5, 2, 2], [5, 2, 3], [5, 3, 3], [5, 3, 4]):
-            supervisor._hand_on(ours.dup(), PLAIN)
-            assert [child.connections for child in children] == expected
-        children[1].theirs.close()  # it has ended: the next one has it
-        supervisor._hand_on(ours.dup(), PLAIN)
-        assert [child.connections for child in children] == [5, 3, 5]
-        children[2].silent_looks = children[0].silent_looks = QUIET_LOOKS
-        supervisor._hand_on(ours.dup(), PLAIN)
-        assert [child.connections for child in children] == [6, 3, 5]  # of two that have as many, who has waited longer
-        children[2].silent_looks += 1
-        supervisor._hand_on(ours.dup(), PLAIN)
-        assert [child.connections for child in children] == [7, 3, 5]  # it may hang
-        children[0].reported(taken=0, ended=0, able=False)
-        assert supervisor._next() is None
-
-
-class FakeWorker:
-    """Takes connections at once, and finds those that have ended when it looks, at its own times on a manual clock."""
-
-    def __init__(self, number: int, started_s: float) -> None:
-        self.child = ready_child(number, 0)
-        self.taken = self.open = self.ended = 0
-        self.look_s = started_s
-
-    def take(self) -> None:
-        self.taken += 1
-        self.open += 1
-        self.report()
-
-    def look_until(self, now_s: float) -> None:
-        while self.look_s <= now_s:
-            self.ended = self.taken - self.open
-            self.report()
-            self.look_s += until_look_s(self.look_s)
-
-    def report(self) -> None:
-        self.child.reported(taken=self.taken, ended=self.ended, able=True)
-
-
-@pytest.mark.parametrize("processes", [2, 3])
-async def test_connections_that_come_right_after_others_have_ended_are_spread(processes: int) -> None:
-    """Whenever a load begins and ends between two looks of the workers, which were started at other times."""
-    fakes = [FakeWorker(number, 1000 + 0.0377 * number) for number in range(processes)]
-    children = [fake.child for fake in fakes]
-    supervisor = await supervisor_of(*children)
-    ours, client = socket.socketpair()
-    with ours, client, closed_at_end(*children):
-        now_s = 1001.0
-        for load in range(200):
-            now_s += 0.0031 * (load % 40)  # up to two looks and a half
-            for _ in range(1 + load % 9):
-                for fake in fakes:
-                    fake.look_until(now_s)
-                supervisor._hand_on(ours.dup(), PLAIN)
-                (taker,) = [fake for fake in fakes if read_words(Channel(fake.child.theirs))]
-                taker.take()
-                now_s += 0.0002
-            opened = [fake.open for fake in fakes]
-            assert max(opened) - min(opened) <= 1
-            for fake in fakes:
-                fake.open = 0
-
-
 @pytest.mark.parametrize("now_s", [0.0, 0.0249, 0.0251, 7.0499999, 86400.05])
 def test_workers_look_at_the_same_moments(now_s: float) -> None:
     left_s = until_look_s(now_s)
     assert LOOK_S / 2 <= left_s <= 1.5 * LOOK_S
     assert (now_s + left_s) / LOOK_S == pytest.approx(round((now_s + left_s) / LOOK_S))
-
-
-async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
-    child = ready_child(1, 0)
-    supervisor = await supervisor_of(child)
-    ours, other = socket.socketpair()
-    with ours, other, closed_at_end(child):
-        for _ in range(MAX_UNTAKEN):
-            supervisor._hand_on(ours.dup(), PLAIN)
-        assert supervisor._next() is None
-        assert child.channel.send("stop"), "there is room for other words"
-        child.reported(taken=1, ended=0, able=True)
-        assert supervisor._next() is child
-
-
-def fill(child: Child) -> Channel:
-    """Its channel: with what is said while it does not read. The other end."""
-    while child.channel.send("not_ready"):
-        pass
-    return Channel(child.theirs)
-
-
-def read_words(theirs: Channel) -> list[str]:
-    """The kinds of all that waits, but for what `fill` says."""
-    messages = [message for message in iter(theirs.receive, None) if message.kind != "not_ready"]
-    for message in messages:
-        if message.descriptor >= 0:
-            os.close(message.descriptor)
-    return [message.kind for message in messages]
-
-
-async def test_who_does_not_read_for_a_moment_stays_in_service(caplog: pytest.LogCaptureFixture) -> None:
-    full, other = children = ready_child(1, 0), ready_child(2, 5)
-    supervisor = await supervisor_of(*children)
-    ours, client = socket.socketpair()
-    with ours, client, closed_at_end(*children):
-        theirs = fill(full)
-        supervisor._hand_on(ours.dup(), PLAIN)
-        assert [child.connections for child in children] == [0, 6]
-        assert not caplog.text, "no client waits"
-        fill(other)
-        for _ in range(2):
-            supervisor._hand_on(ours.dup(), PLAIN._replace(tls=True))
-        assert supervisor._next() is None
-        assert "clients wait: no worker takes connections" in caplog.text
-        assert [child.state for child in children] == ["ready", "ready"]
-        assert not read_words(theirs)
-        theirs.send("report", taken=0, ended=0, able=True, missed=False)
-        supervisor._hear(full)
-        assert read_words(theirs) == ["connection", "connection"]
-        assert [child.connections for child in children] == [2, 6]
-        assert supervisor._next() is full
-
-
-async def test_a_client_whom_no_worker_took_is_sent_away_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    child = ready_child(1, 0)
-    supervisor = await supervisor_of(child)
-    ours, client = socket.socketpair()
-    with client, closed_at_end(child):
-        client.settimeout(LIMIT_S)
-        fill(child)
-        supervisor._hand_on(ours, PLAIN)
-        supervisor._close_listeners()
-        assert client.recv(1) == b""
-    assert "a client is sent away: no worker took its connection" in caplog.text
 
 
 async def test_a_worker_reports_once_it_has_read_what_waits() -> None:
@@ -827,14 +628,14 @@ async def test_who_does_not_read_is_told_to_leave_later(alone: bool) -> None:
         theirs = fill(child)
         if alone:
             theirs.send("leaving")
-            supervisor._hear(child)
+            supervisor.workers._hear(child)
         else:
-            supervisor._tell("stop")
+            supervisor.workers.tell("stop")
         assert not read_words(theirs)
         for expected in (["stop"], []):
-            supervisor._look()
-            assert supervisor._look_timer is not None
-            supervisor._look_timer.cancel()
+            supervisor.workers._look()
+            assert supervisor.workers._look_timer is not None
+            supervisor.workers._look_timer.cancel()
             assert read_words(theirs) == expected
         assert child.state == ("leaving" if alone else "ready")
 
@@ -853,9 +654,9 @@ async def test_who_cannot_be_told_of_settings_is_told_later(caplog: pytest.LogCa
             kinds.add(message.kind)
         assert kinds == {"not_ready"}
         for _ in range(2):  # the second time there is nothing more to tell
-            supervisor._look()
-            assert supervisor._look_timer is not None
-            supervisor._look_timer.cancel()
+            supervisor.workers._look()
+            assert supervisor.workers._look_timer is not None
+            supervisor.workers._look_timer.cancel()
         told = theirs.receive()
         assert told is not None
         assert (told.kind, told.fields["max_queue_requests"]) == ("reload", 5)
@@ -918,66 +719,18 @@ async def test_a_worker_without_a_descriptor_for_its_settings_takes_them_later(t
         with without_descriptors():
             for _ in range(2):
                 worker._receive()
-                supervisor._hear(child)
-                supervisor._look()
-                assert supervisor._look_timer is not None
-                supervisor._look_timer.cancel()
+                supervisor.workers._hear(child)
+                supervisor.workers._look()
+                assert supervisor.workers._look_timer is not None
+                supervisor.workers._look_timer.cancel()
         assert worker._server.settings.tls_allow == MANY[:2]
-        supervisor._hear(child)
-        supervisor._look()
-        supervisor._look_timer.cancel()
+        supervisor.workers._hear(child)
+        supervisor.workers._look()
+        supervisor.workers._look_timer.cancel()
         worker._receive()
         assert worker._server.settings.tls_allow == MANY
         assert not worker._missed
     assert caplog.text.count("settings that were read again are not taken yet") == 1
-
-
-class NoDescriptors:
-    """A listening socket of a process that may open nothing more."""
-
-    def __init__(self, opened: socket.socket) -> None:
-        self.opened, self.asked = opened, 0
-
-    def fileno(self) -> int:
-        return self.opened.fileno()
-
-    def accept(self) -> tuple[socket.socket, object]:
-        self.asked += 1
-        if self.asked == 1:
-            raise OSError(errno.EMFILE, "Too many open files")
-        return self.opened.accept()
-
-
-async def test_without_a_descriptor_connections_wait(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(workers, "NO_DESCRIPTOR_PAUSE_S", 0)
-    child = ready_child(1, 0)
-    supervisor = await supervisor_of(child)
-    with socket.create_server(("127.0.0.1", 0)) as opened, closed_at_end(child):
-        opened.setblocking(False)
-        full = NoDescriptors(opened)
-        supervisor._listeners = [Listener(full, Address("127.0.0.1", 0), ours=False)]  # type: ignore[arg-type]
-        supervisor._accept_again()
-        with socket.create_connection(opened.getsockname()):
-            async with asyncio.timeout(LIMIT_S):
-                while not child.connections:
-                    await asyncio.sleep(0)
-        supervisor._pause()
-    assert full.asked >= 2
-    assert "connections wait: none can be accepted (Too many open files)" in caplog.text
-
-
-async def test_no_scrape_waits_for_a_worker_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "METRICS_TIMEOUT_S", 0)
-    hung, good = children = ready_child(1, 0), ready_child(2, 0)
-    hung.silent_looks = QUIET_LOOKS + 1
-    supervisor = await supervisor_of(*children)
-    with closed_at_end(*children):
-        supervisor._metrics([])
-        assert next(supervisor._tables()).rows == [((), (1,))]
-        assert Channel(hung.theirs).receive() is None
-        asked = Channel(good.theirs).receive()
-        assert asked is not None
-        os.close(asked.descriptor)
 
 
 async def test_a_worker_that_says_nothing_is_killed() -> None:
@@ -988,10 +741,10 @@ async def test_a_worker_that_says_nothing_is_killed() -> None:
     supervisor = await supervisor_of(*children)
     with closed_at_end(*children):
         for _ in range(SILENT_LOOKS):
-            supervisor._look()
+            supervisor.workers._look()
         assert not killed
         Channel(heard.theirs).send("report", taken=0, ended=0, able=True, missed=False)
-        supervisor._hear(heard)
-        supervisor._look()
+        supervisor.workers._hear(heard)
+        supervisor.workers._look()
         assert killed == [quiet.number]
     assert loading.silent_looks > SILENT_LOOKS
