@@ -30,9 +30,22 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 __all__ = [
-    *("Aborted", "Cancelled", "ConfigError", "DeadlineExceeded", "FailedPrecondition"),
-    *("InferdError", "Internal", "InvalidArgument", "NotFound", "PermissionDenied", "RequestError"),
-    *("ResourceExhausted", "StartError", "Unauthenticated", "Unavailable", "Unimplemented"),
+    "Aborted",
+    "Cancelled",
+    "ConfigError",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "InferdError",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "PermissionDenied",
+    "RequestError",
+    "ResourceExhausted",
+    "StartError",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
 ]
 
 

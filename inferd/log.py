@@ -36,8 +36,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Mapping
 
 __all__ = [
-    *("LIMITED", "JsonLines", "RepeatLimit", "TerminalLines", "TextLines", "change", "dropped", "event", "loop_failed", "set_up"),
-    *("show_levels", "shown_levels"),
+    "LIMITED",
+    "JsonLines",
+    "RepeatLimit",
+    "TerminalLines",
+    "TextLines",
+    "change",
+    "dropped",
+    "event",
+    "loop_failed",
+    "set_up",
+    "show_levels",
+    "shown_levels",
 ]
 
 ROOT = "inferd"

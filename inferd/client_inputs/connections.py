@@ -23,8 +23,18 @@ if TYPE_CHECKING:
     from inferd.config import Address
 
 __all__ = [
-    *("HTTP1", "Handshake", "Spoken", "connected", "context_of", "explanation", "failed"),
-    *("name_of", "protocol_of", "said", "spoken", "unanswered"),
+    "HTTP1",
+    "Handshake",
+    "Spoken",
+    "connected",
+    "context_of",
+    "explanation",
+    "failed",
+    "name_of",
+    "protocol_of",
+    "said",
+    "spoken",
+    "unanswered",
 ]
 
 WAIT_S = 5.0  # for a connection with its handshake,

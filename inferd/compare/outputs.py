@@ -29,8 +29,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    *("ABSOLUTE", "ARGMAX", "AUTO", "MOST", "MOST_MISMATCHES", "NONE", "RANKED", "Difference"),
-    *("OutputDifference", "Rule", "compare", "decisions_of", "tolerance_of"),
+    "ABSOLUTE",
+    "ARGMAX",
+    "AUTO",
+    "MOST",
+    "MOST_MISMATCHES",
+    "NONE",
+    "RANKED",
+    "Difference",
+    "OutputDifference",
+    "Rule",
+    "compare",
+    "decisions_of",
+    "tolerance_of",
 ]
 
 MOST_MISMATCHES = 16  # texts of one output: there may be one for each pair of shapes

@@ -24,9 +24,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
-    *("GROUPS", "MAX_FIGURE", "Band", "Count", "Excess", "MeanShift", "clopper_pearson"),
-    *("drawn_blocks", "hodges_lehmann", "mcnemar", "quantile_threshold", "rate_band"),
-    *("rate_evidence", "student", "wilson"),
+    "GROUPS",
+    "MAX_FIGURE",
+    "Band",
+    "Count",
+    "Excess",
+    "MeanShift",
+    "clopper_pearson",
+    "drawn_blocks",
+    "hodges_lehmann",
+    "mcnemar",
+    "quantile_threshold",
+    "rate_band",
+    "rate_evidence",
+    "student",
+    "wilson",
 ]
 
 CONFIDENCE = 0.95

@@ -20,8 +20,19 @@ from inferd.errors import ConfigError, InvalidArgument, RequestError
 from inferd.steps.model_file import model_file
 
 __all__ = [
-    *("Array", "Check", "Content", "InputPipeline", "OutputPipeline", "PadAxis", "EntryPlace"),
-    *("RowPipeline", "TensorType", "Value", "detached", "within", "wrong_row"),
+    "Array",
+    "Check",
+    "Content",
+    "EntryPlace",
+    "InputPipeline",
+    "OutputPipeline",
+    "PadAxis",
+    "RowPipeline",
+    "TensorType",
+    "Value",
+    "detached",
+    "within",
+    "wrong_row",
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -24,8 +24,17 @@ if TYPE_CHECKING:
     from inferd.config import Address, Settings
 
 __all__ = [
-    *("MAX_CERTIFICATE_BYTES", "NOT_ASCII", "NUL", "SEVERAL", "UNREADABLE", "Access", "Identity"),
-    *("Rejections", "is_local", "is_loopback", "warn_of_open"),
+    "MAX_CERTIFICATE_BYTES",
+    "NOT_ASCII",
+    "NUL",
+    "SEVERAL",
+    "UNREADABLE",
+    "Access",
+    "Identity",
+    "Rejections",
+    "is_local",
+    "is_loopback",
+    "warn_of_open",
 ]
 
 log = logging.getLogger(__name__)
