@@ -197,7 +197,7 @@ class Held:
         def look() -> tuple[int, int, float, int]:
             gc.collect()
             server = self._served.server
-            waiting = sum(model.depth for model in server.repository.models())
+            waiting = sum(model.queues.depth for model in server.repository.models())
             return messages.in_use(), messages.live(), server.edge._grpc.counters()["streams"], waiting
 
         found: tuple[int, int, float, int] = self._served.on_loop(look)

@@ -316,12 +316,14 @@ def _models(settings: Settings) -> Iterator[Fact]:
 
 def _memory_of(model: Model) -> str:
     """Where the memory of one model goes."""
-    parts = [f"file {_mib(model.origin.file_bytes)}", f"arrays of the largest batch {_mib(model.buffer_bytes)}"]
-    if not model.buffer_bytes:
+    parts = [f"file {_mib(model.origin.file_bytes)}", f"arrays of the largest batch {_mib(model.memory.buffer_bytes)}"]
+    if not model.memory.buffer_bytes:
         parts[1] = "arrays of a batch as they are needed"
     limit_bytes = model.config.inferd.max_run_bytes
-    if model.has_arena:
-        parts.append(f"runs of the warm-up {_mib(model.run_peak_bytes)}, of which {_mib(model.arena_bytes)} stays when no run uses it")
+    if model.memory.has_arena:
+        parts.append(
+            f"runs of the warm-up {_mib(model.memory.peak_bytes)}, of which {_mib(model.memory.arena_bytes)} stays when no run uses it"
+        )
         parts.append(f"all runs together at most {_mib(limit_bytes)} (max_run_bytes)")
         if (cost := model.run_cost) is not None:
             parts.append(
@@ -334,7 +336,7 @@ def _memory_of(model: Model) -> str:
 
 def _memory_of_all(models: Sequence[Model], settings: Settings) -> str:
     """The memory that their runs may take together, and whether it fits into the memory left for models (`inferd config`)."""
-    together = sum(model.config.inferd.max_run_bytes for model in models if model.has_arena)
+    together = sum(model.config.inferd.max_run_bytes for model in models if model.memory.has_arena)
     limit_bytes = memory_limit_bytes()
     left = max(0, limit_bytes - most_bytes(settings, limit_bytes))
     fit = "which fits" if together <= left else "so lower max_run_bytes or max_axis where clients can make several models run long inputs"

@@ -99,7 +99,7 @@ TRITON_COUNTERS: Numbers = (
     ("nv_inference_compute_infer_duration_us", "Time of execute, all requests.", lambda model: _us(model.statistics.execute)),
     ("nv_inference_compute_output_duration_us", "Time of encode, all requests.", lambda model: _us(model.statistics.encode)),
 )
-TRITON_GAUGES: Numbers = (("nv_inference_pending_request_count", "Requests that wait for an instance.", lambda model: model.depth),)
+TRITON_GAUGES: Numbers = (("nv_inference_pending_request_count", "Requests that wait for an instance.", lambda model: model.queues.depth),)
 PROPERTIES: Numbers = (  # that each worker has of its own
     ("nv_model_load_duration_secs", "From opening the model's file to the end of its warm-up.", lambda model: model.origin.load_ns / 1e9),
     ("inferd_inline", "1 when the version runs on the event loop, 0 on executor threads.", lambda model: model.inline),
@@ -107,15 +107,19 @@ PROPERTIES: Numbers = (  # that each worker has of its own
 GAUGES: Numbers = (
     ("inferd_instances", "Instances of the version.", lambda model: model.instances),
     ("inferd_instances_hung", "Instances whose run was told to end and does not.", lambda model: model.hung),
-    ("inferd_queue_depth", "Requests that wait for an instance.", lambda model: model.depth),
-    ("inferd_queue_bytes", "Input bytes of the requests that wait.", lambda model: model.depth_bytes),
-    ("inferd_arena_bytes", "Memory that runs use, or that is kept for the next run.", lambda model: model.arena_bytes),
-    ("inferd_run_peak_bytes", "The most that the runs of the version needed at once.", lambda model: model.run_peak_bytes),
+    ("inferd_queue_depth", "Requests that wait for an instance.", lambda model: model.queues.depth),
+    ("inferd_queue_bytes", "Input bytes of the requests that wait.", lambda model: model.queues.depth_bytes),
+    ("inferd_arena_bytes", "Memory that runs use, or that is kept for the next run.", lambda model: model.memory.arena_bytes),
+    ("inferd_run_peak_bytes", "The most that the runs of the version needed at once.", lambda model: model.memory.peak_bytes),
 )
 COUNTERS: Numbers = (
-    ("inferd_overtaken", "Requests that did not wait for those of a busier connection that came before.", lambda model: model.overtaken),
+    (
+        "inferd_overtaken",
+        "Requests that ran before earlier ones of a busier connection.",
+        lambda model: model.queues.overtaken,
+    ),
     ("inferd_runs_ended", "Runs told to end: they took longer than max_run_s.", lambda model: model.runs_ended),
-    ("inferd_evicted", "Requests rejected after waiting: a connection with fewer needed room.", lambda model: model.evictions),
+    ("inferd_evicted", "Requests rejected after waiting: a connection with fewer needed room.", lambda model: model.queues.evictions),
 )
 
 

@@ -426,9 +426,9 @@ class _Counted:
             return
         for tap in filter(None, (self.tally, self.ids)):
             if self.model is not None:
-                self.model.untap(tap)
+                self.model.queues.untap(tap)
             if model is not None:
-                model.tap(tap)
+                model.queues.tap(tap)
         self.model, self._rejected = model, _rejected(model)
 
     def take(self) -> Counts:

@@ -152,7 +152,7 @@ class Shadow:
 
     def _busy(self) -> bool:
         model = self._tapped
-        return model is not None and model.depth > 0
+        return model is not None and model.queues.depth > 0
 
     def _follow_model(self) -> None:
         """The stable version may be loaded again, or leave memory, meanwhile."""
@@ -160,9 +160,9 @@ class Shadow:
         if model is self._tapped:
             return
         if self._tapped is not None:
-            self._tapped.untap(self._tap)
+            self._tapped.queues.untap(self._tap)
         if model is not None:
-            model.tap(self._tap)
+            model.queues.tap(self._tap)
         self._tapped = model
 
     def _why_not(self) -> str:

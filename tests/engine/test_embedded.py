@@ -503,7 +503,7 @@ def test_close_rejects_what_waits_and_ends_threads(tmp_path: Path) -> None:
         futures = [pool.submit(engine.infer, "slow", {"x": np.ones((1, 64), np.float32)}) for _ in range(4)]
         model = engine._repository.lookup("slow", "")
         until = time.monotonic() + 30
-        while model.depth < 3 and time.monotonic() < until:
+        while model.queues.depth < 3 and time.monotonic() < until:
             threading.Event().wait(0.001)
         engine.close()
         errors = [future.exception(30) for future in futures]

@@ -15,7 +15,7 @@ from native_access import record_time
 from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.tensor.signature import Signature
-from inferd.engine.model import THREAD_IDLE_NS, Model, batching_of
+from inferd.engine.model import THREAD_IDLE_NS, Model
 from inferd.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -100,31 +100,6 @@ def ask(model: Model, loop: Loop, value: float = 0.0) -> float:
 # ---- configuration ----
 
 
-def test_batching_of_a_configuration() -> None:
-    assert batching_of(inference.ModelConfig()) == {"max_rows": 1, "max_queue_requests": 4096, "max_queue_bytes": 0, "max_wait_ns": 0}
-    policy = {"default_timeout_microseconds": 5, "allow_timeout_override": True, "max_queue_size": 7}
-    written = config(
-        max_queue_delay_microseconds=100,
-        preferred_batch_size=[2, 4],
-        priority_levels=2,
-        default_priority_level=2,
-        default_queue_policy=policy,
-        priority_queue_policy={1: {"default_timeout_microseconds": 2**64 - 1}},
-        inferd={"max_queue_requests": 10, "max_queue_bytes": 1000, "max_queue_wait_us": 7},
-    )
-    assert batching_of(written) == {
-        "max_rows": 8,
-        "max_delay_ns": 100_000,
-        "preferred_rows": (2, 4),
-        "max_queue_requests": 10,
-        "max_queue_bytes": 1000,
-        "max_wait_ns": 7000,
-        "priority_levels": 2,
-        "default_priority": 2,
-        "queue_policies": [(0, 1000 * 2**50, False), (7, 5000, True)],
-    }
-
-
 def test_without_dynamic_batching_each_request_is_a_run() -> None:
     backend, loop = FakeBackend(), Loop()
     written = config()
@@ -161,12 +136,12 @@ def test_requests_share_batches_on_threads() -> None:
     callers = [submit(model, 1)]
     backend.wait_for_run()
     callers += [submit(model, value) for value in range(2, 6)]
-    assert (model.depth, model.depth_bytes) == (4, 64)
+    assert (model.queues.depth, model.queues.depth_bytes) == (4, 64)
     backend.release()
     assert [caller.response[0, 0] for caller in callers] == [2, 4, 6, 8, 10]
     assert backend.rows == [1, 4]
     assert model.drain(LIMIT_S)
-    assert (model.statistics.rows, model.statistics.runs, model.depth) == (5, 2, 0)
+    assert (model.statistics.rows, model.statistics.runs, model.queues.depth) == (5, 2, 0)
     model.close()
 
 
@@ -214,10 +189,10 @@ def test_the_limits_of_a_queue_change_while_it_serves() -> None:
     waiting = [submit(model)]
     with pytest.raises(ResourceExhausted, match="max_queue_requests"):
         submit(model)
-    model.limit_queue({"max_queue_requests": 2})
+    model.queues.limit({"max_queue_requests": 2})
     waiting.append(submit(model))
     assert (model.config.inferd.max_queue_requests, model.config.inferd.max_queue_bytes) == (2, 1000)
-    model.limit_queue({})
+    model.queues.limit({})
     with pytest.raises(ResourceExhausted, match="max_queue_requests"):
         submit(model)
     backend.release()
@@ -231,7 +206,7 @@ def test_a_request_that_cannot_be_in_time_is_rejected_at_once_and_counted() -> N
     backend.hold()
     running = submit(model)
     backend.wait_for_run()
-    record_time(model._run_queue.queue.run_times, 1, 10**12, time.monotonic_ns())
+    record_time(model.queues.run.queue.run_times, 1, 10**12, time.monotonic_ns())
     with pytest.raises(ResourceExhausted, match="max_queue_wait_us"):
         submit(model)
     with pytest.raises(ResourceExhausted):
@@ -247,9 +222,9 @@ def test_an_idle_instance_takes_what_would_be_too_late_behind_the_others() -> No
     for backend in backends:
         backend.hold()
     running = submit(model)
-    while not model._run_queue.queue.running:
+    while not model.queues.run.queue.running:
         threading.Event().wait(0.001)
-    record_time(model._run_queue.queue.run_times, 1, 10**12, time.monotonic_ns())
+    record_time(model.queues.run.queue.run_times, 1, 10**12, time.monotonic_ns())
     second = submit(model, deadline_ns=time.monotonic_ns() + 10**11)
     for backend in backends:
         backend.release()
@@ -308,7 +283,7 @@ def test_a_model_is_active_from_its_first_request_until_an_expire_finds_nothing(
         assert not model.rest(times * 10**12), "one request runs, one waits"
         backend.release()
         assert all(caller.response.sum() == 0 for caller in callers)
-        while not model.idle:
+        while not model.queues.idle:
             model.expire(time.monotonic_ns())
         model.expire(time.monotonic_ns())
         assert not model.rest(times * 10**12), "its thread may be needed again soon"
@@ -324,7 +299,7 @@ def executors(name: str) -> list[threading.Thread]:
 
 
 def settle(model: Model) -> None:
-    while not model.idle:
+    while not model.queues.idle:
         time.sleep(0)
     model.expire(time.monotonic_ns())
 
@@ -436,7 +411,7 @@ def test_what_waits_for_more_requests_is_answered_at_once(verb: str) -> None:
     """By the drain of a model, and of a server whose clients wait."""
     model, (backend,) = threaded(max_queue_delay_microseconds=10**9)
     callers = [submit(model, value) for value in range(3)]
-    getattr(model, verb)()
+    (model.queues.hurry if verb == "hurry" else model.drain)()
     assert [caller.response[0, 0] for caller in callers] == [0, 2, 4]
     assert backend.rows == [3]
     model.close()
@@ -655,7 +630,7 @@ def test_memory_is_never_given_back_while_the_model_is_on_the_loop() -> None:
             places.append(model.inline)
             return 0
 
-    model._arenas = [Arena()]  # type: ignore[list-item]
+    model.memory.arenas = [Arena()]  # type: ignore[list-item]
     submit(model)
     loop.turn()
     model.decay()
@@ -761,7 +736,7 @@ def test_until_the_thread_has_gone_it_takes_what_comes() -> None:
 def test_the_first_request_after_the_thread_has_gone_runs_inline() -> None:
     model, backend, loop = on_the_way_back()
     backend.release()
-    thread = model._threads[0]
+    thread = model._executors.threads[0]
     model.expire(time.monotonic_ns())
     thread.join(LIMIT_S)
     assert not model.inline

@@ -249,7 +249,7 @@ def test_a_candidate_that_hangs_is_ended(folder: Path, caller: Caller, monkeypat
 def test_a_slow_candidate_holds_nothing_up(folder: Path, served: ServerFixture, caller: Caller) -> None:
     begin(folder, caller, "slow", sample=0.5)
     mirrored(caller, "slow", 400)
-    assert served.server.repository.lookup("slow", "").depth == 0
+    assert served.server.repository.lookup("slow", "").queues.depth == 0
     counts = ended(caller, "slow").counts
     assert 100 < counts["mirrored"] < 300
     assert counts["dropped_lost"] > 0

@@ -312,14 +312,14 @@ def busy(special: ServerFixture, specials: Caller) -> Iterator[Any]:
     call: Any = None
 
     def runs_or_ran() -> bool:
-        return call.done() or special.on_loop(lambda: model._instances[0].running is not None and model.depth == 0)
+        return call.done() or special.on_loop(lambda: model._instances[0].running is not None and model.queues.depth == 0)
 
     while call is None or call.done():  # on a busy machine one may be over before anybody has looked
         call = specials.start(infer_request("slow", {"x": rows(1, 64)}).SerializeToString())
         until(runs_or_ran)
     yield call
     call.cancel()
-    until(lambda: special.on_loop(lambda: model._instances[0].running is None and model.depth == 0))
+    until(lambda: special.on_loop(lambda: model._instances[0].running is None and model.queues.depth == 0))
     held.check()
 
 
@@ -342,7 +342,7 @@ def test_a_request_that_expires_in_the_queue_never_runs(special: ServerFixture, 
 
 def test_a_request_that_would_be_answered_too_late_is_rejected_at_once(special: ServerFixture, specials: Caller, busy: Any) -> None:
     before = counts(specials)
-    queue = special.server.repository.lookup("slow", "")._run_queue.queue
+    queue = special.server.repository.lookup("slow", "").queues.run.queue
     now_ns = time.monotonic_ns()
     special.on_loop(lambda: record_time(queue.run_times, 1, 10**12, now_ns + 10**13))  # long after all others: they are forgotten
     call = specials.start(infer_request("slow", {"x": rows(1, 64)}).SerializeToString(), timeout=100)
@@ -399,7 +399,7 @@ def test_a_full_queue_rejects_at_once(special: ServerFixture, specials: Caller) 
     first = specials.start(infer_request("short_queue", {"x": rows(1, 64)}).SerializeToString())
     until(lambda: special.on_loop(lambda: model._instances[0].running is not None))
     waiting = [specials.start(infer_request("short_queue", {"x": rows(1, 64)}).SerializeToString()) for _ in range(2)]
-    until(lambda: special.on_loop(lambda: model.depth == 2))
+    until(lambda: special.on_loop(lambda: model.queues.depth == 2))
     call = specials.start(infer_request("short_queue", {"x": rows(1, 64)}).SerializeToString())
     error = call.exception(LIMIT_S)
     status, message = status_of(error)
@@ -421,7 +421,7 @@ def test_a_full_queue_has_tritons_status_where_that_is_asked_for(tmp_path: Path)
         calls = [caller.start(sent)]
         until(lambda: served.on_loop(lambda: model._instances[0].running is not None))
         calls.append(caller.start(sent))
-        until(lambda: served.on_loop(lambda: model.depth == 1))
+        until(lambda: served.on_loop(lambda: model.queues.depth == 1))
         error = caller.start(sent).exception(LIMIT_S)
         assert status_of(error)[0] == "UNAVAILABLE"
         assert b"google.rpc.RetryInfo" in dict(error.trailing_metadata())["grpc-status-details-bin"]

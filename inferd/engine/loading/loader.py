@@ -47,9 +47,10 @@ from inferd.engine.loading.object_sizes import held_bytes
 from inferd.engine.loading.origin import Origin
 from inferd.engine.loading.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.loading.spared_core import SparedCore
-from inferd.engine.model import QUEUE_LIMITS, Model
+from inferd.engine.model import Model
 from inferd.engine.running.executor import Instance
 from inferd.engine.running.preparer import PreprocessThreads
+from inferd.engine.running.queues import QUEUE_LIMITS
 from inferd.engine.runtime.runtimes import runtime_of
 from inferd.errors import ConfigError, RequestError, StartError
 from inferd.log import event
@@ -418,7 +419,8 @@ def _can_be_made(tensor: TensorInfo) -> bool:
 
 def _contract(model: Model, proof: Proof | None, deterministic: bool | None) -> Contract:
     """The results of the checks of a warm model."""
-    run_bytes = model.run_peak_bytes + model.buffer_bytes // model.instances if model.has_arena else 0
+    memory = model.memory
+    run_bytes = memory.peak_bytes + memory.buffer_bytes // model.instances if memory.has_arena else 0
     batch_axis = model.config.max_batch_size > 0
     if proof is None:
         return Contract(batch_axis, deterministic=deterministic, run_bytes=run_bytes)

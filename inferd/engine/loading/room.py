@@ -62,7 +62,7 @@ class Room:
         size = _size(place, version)
         if size >= CHECKED_BYTES:
             self._factors[place.name] = max(LEAST_FACTOR, (self._resident() - before) / size)
-        self._beside[place.name] = loaded.buffer_bytes + loaded.origin.steps_bytes
+        self._beside[place.name] = loaded.memory.buffer_bytes + loaded.origin.steps_bytes
         loaded.memory_bytes = self.expected(place, version)
         return loaded
 

@@ -54,5 +54,5 @@ class MemoryLimit:
 
 def idle_by_last_use(entries: Iterable[Entry]) -> list[str]:
     """The idle models in memory, the least recently used first."""
-    idle = [entry for entry in entries if entry.models and all(model.idle for model in entry.models)]
+    idle = [entry for entry in entries if entry.models and all(model.queues.idle for model in entry.models)]
     return [entry.name for entry in sorted(idle, key=lambda entry: max(model.used_ns for model in entry.models))]

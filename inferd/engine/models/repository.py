@@ -213,7 +213,7 @@ class Repository:
         after all."""
         entry = self[name]
         serving = entry.serving
-        if not all(model.idle for model in serving.values()):
+        if not all(model.queues.idle for model in serving.values()):
             return []
         leaving = self.swap(name, [], serving, whole=False)
         entry.offered = tuple(sorted(serving))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inferd.engine.model import QUEUE_LIMITS, Model
+from inferd.engine.model import Model
+from inferd.engine.running.queues import QUEUE_LIMITS
 from inferd.engine.runtime.arena import Decaying
 from inferd.threads import start_thread
 
@@ -67,9 +68,9 @@ class Upkeep:
 
     def limit_queue(self, model: Model) -> None:
         """Called before a new version starts."""
-        model.limit_queue({limit: value for limit, value in self._limits.items() if limit not in model.origin.own_limits})
+        model.queues.limit({limit: value for limit, value in self._limits.items() if limit not in model.origin.own_limits})
 
     def hurry(self) -> None:
         """Called when the server drains: no batch waits for more requests."""
         for model in self._serving():
-            model.hurry()
+            model.queues.hurry()

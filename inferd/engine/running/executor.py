@@ -113,7 +113,7 @@ class Instance(Runner):
                 f"{self.name}: the deadline passed while the model ran, and the run was ended; allow more time, or send fewer rows"
             )
         if self.ended:
-            return Unavailable(f"{self.name} was unloaded while the request ran; retry, another version or replica may answer")
+            return Unavailable(f"{self.name} was unloaded while the request ran; retry, another version or replica may respond")
         if isinstance(error, RequestError) and not throttled:
             if isinstance(error, InvalidArgument) and not self.warming_up:
                 self._tell_rejected()

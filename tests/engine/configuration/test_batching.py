@@ -17,7 +17,7 @@ from inferd.engine.configuration.batching import Batching, shares_runs
 from inferd.engine.configuration.config_sources import Defaults
 from inferd.engine.configuration.model_config import complete, read_model_config, settle
 from inferd.engine.loading.planner import Plan
-from inferd.engine.model import batching_of
+from inferd.engine.running.queues import batching_of
 from inferd.engine.runtime.runtime import Graph, TensorInfo
 from inferd.errors import ConfigError
 from inferd.protocol import inference

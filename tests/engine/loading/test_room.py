@@ -65,8 +65,8 @@ def test_small_files_are_not_looked_at(tmp_path: Path, request: pytest.FixtureRe
     request.addfinalizer(model.close)
     model.comes_from(Origin(steps_bytes=5000))
     tried.measured(place, 1, lambda: model)
-    assert model.buffer_bytes == 2 * 8 * 4 * 4, "x and y, 8 rows of 4 numbers"
-    assert model.memory_bytes == tried.expected(place, 1) == 2000 + SESSION_BYTES + model.buffer_bytes + 5000
+    assert model.memory.buffer_bytes == 2 * 8 * 4 * 4, "x and y, 8 rows of 4 numbers"
+    assert model.memory_bytes == tried.expected(place, 1) == 2000 + SESSION_BYTES + model.memory.buffer_bytes + 5000
 
 
 def test_the_process_holds_memory() -> None:

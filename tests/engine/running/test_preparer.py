@@ -182,7 +182,7 @@ def test_what_is_prepared_while_a_batch_runs_runs_together(setting: Setting) -> 
     first = setting.ask("1 1 1 1")
     setting.backend.wait_for_run()
     others = [setting.ask(f"{n} {n} {n} {n}") for n in (2, 3)]
-    until(lambda: setting.model._run_queue.depth == 2)
+    until(lambda: setting.model.queues.run.depth == 2)
     setting.backend.release()
     assert [float(caller.response[0, 0]) for caller in (first, *others)] == [2, 4, 6]
     assert setting.backend.rows == [1, 2]
@@ -206,7 +206,7 @@ def test_the_queue_limit_counts_what_waits_to_be_prepared(setting: Setting) -> N
         setting.ask("1 1 1 1")
     with pytest.raises(ResourceExhausted, match="max_queue_requests"):
         setting.ask("1 1 1 1")
-    assert setting.model.depth == 4
+    assert setting.model.queues.depth == 4
     assert setting.model.failures["REJECTED"] == 1
 
 
@@ -214,12 +214,12 @@ def test_a_request_that_cannot_be_in_time_is_rejected_before_it_is_prepared(sett
     """What runs took is known although the queue in front has no runs."""
     held = setting.ask("wait")
     setting.wait_for_preparing()
-    record_time(setting.model._run_queue.queue.run_times, 1, 10**12, time.monotonic_ns())
+    record_time(setting.model.queues.run.queue.run_times, 1, 10**12, time.monotonic_ns())
     with pytest.raises(ResourceExhausted, match="deadline"):
         setting.ask("1 1 1 1", deadline_ns=time.monotonic_ns() + 10**11)
     setting.pipeline.gate.set()
     assert held.response is not None
-    until(lambda: setting.model._first_queue.queue.running == 0)
+    until(lambda: setting.model.queues.first.queue.running == 0)
 
 
 def test_only_so_much_is_prepared_as_the_runs_have_room_for(made: list[Setting]) -> None:
@@ -228,9 +228,9 @@ def test_only_so_much_is_prepared_as_the_runs_have_room_for(made: list[Setting])
     callers = [setting.ask("1 1 1 1")]
     setting.backend.wait_for_run()
     callers += [setting.ask("1 1 1 1") for _ in range(40)]
-    until(lambda: setting.model._run_queue.depth >= 16)  # two batches of 8
+    until(lambda: setting.model.queues.run.depth >= 16)  # two batches of 8
     callers += [setting.ask("1 1 1 1") for _ in range(4)]
-    assert setting.model.depth >= 28
+    assert setting.model.queues.depth >= 28
     assert len(setting.pipeline.prepared) <= 1 + 16 + 1
     setting.backend.release()
     assert all(float(caller.response[0, 0]) == 2 for caller in callers)
@@ -244,9 +244,9 @@ def test_only_so_many_bytes_are_prepared_as_may_wait(made: list[Setting], monkey
     callers = [setting.ask("1 1 1 1")]
     setting.backend.wait_for_run()
     callers += [setting.ask("1 1 1 1") for _ in range(12)]
-    until(lambda: setting.model._run_queue.depth >= 3)
+    until(lambda: setting.model.queues.run.depth >= 3)
     callers.append(setting.ask("1 1 1 1"))
-    assert setting.model.depth >= 9
+    assert setting.model.queues.depth >= 9
     assert len(setting.pipeline.prepared) <= 1 + 3 + 1
     setting.backend.release()
     assert all(float(caller.response[0, 0]) == 2 for caller in callers)
@@ -298,7 +298,7 @@ def test_a_model_does_not_rest_while_a_request_is_prepared(setting: Setting) -> 
     caller = setting.ask("wait")
     setting.wait_for_preparing()
     setting.model.expire(time.monotonic_ns())
-    assert setting.model.depth == setting.model.running == 0
+    assert setting.model.queues.depth == setting.model.running == 0
     assert not setting.model.rest(10**15)
     setting.pipeline.gate.set()
     assert caller.response.sum() == 8
@@ -358,7 +358,7 @@ def test_a_small_request_does_not_wait_for_the_thread_of_a_large_one(made: list[
     held = [setting.ask(LONG + "wait") for _ in range(2)]
     setting.wait_for_preparing()
     assert [float(setting.ask("1 1 1 1").response[0, 0]) for _ in range(3)] == [2] * 3
-    assert setting.model.depth == 1
+    assert setting.model.queues.depth == 1
     assert not setting.pipeline.entered.acquire(blocking=False), "large ones still wait for each other"
     setting.pipeline.gate.set()
     assert [float(caller.response[0, 0]) for caller in held] == [2, 2]
@@ -379,7 +379,7 @@ def test_a_connection_pays_for_what_its_requests_take_to_prepare(made: list[Sett
 
 def test_the_limits_hold_for_large_requests(made: list[Setting]) -> None:
     made.append(setting := Setting(Texts()))
-    setting.model.limit_queue({"max_queue_requests": 1})
+    setting.model.queues.limit({"max_queue_requests": 1})
     held = [setting.ask(LONG + "wait")]
     setting.wait_for_preparing()
     held.append(setting.ask(LONG + "wait"))
@@ -449,7 +449,7 @@ def test_draining_waits_for_what_is_prepared_meanwhile(made: list[Setting]) -> N
     drained: list[bool] = []
     draining = threading.Thread(target=lambda: drained.append(setting.model.drain(LIMIT_S)))
     draining.start()
-    until(lambda: setting.model._first_queue.closed)
+    until(lambda: setting.model.queues.first.closed)
     assert drained == []
     setting.pipeline.gate.set()
     draining.join(LIMIT_S)
@@ -481,7 +481,7 @@ def test_a_model_without_room_for_more_does_not_hold_up_another(made: list[Setti
     callers = [full.ask("1 1 1 1")]
     full.backend.wait_for_run()
     callers += [full.ask("1 1 1 1") for _ in range(40)]
-    until(lambda: full.model._run_queue.depth >= 16)
+    until(lambda: full.model.queues.run.depth >= 16)
     assert float(other.ask("2 2 2 2").response[0, 0]) == 4
     full.backend.release()
     assert all(float(caller.response[0, 0]) == 2 for caller in callers)

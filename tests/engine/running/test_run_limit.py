@@ -109,7 +109,7 @@ def test_a_run_that_does_not_end_takes_the_model_out_of_service(hung: tuple[Mode
     late = submit(model, 3)
     assert not model.expire(BEGUN_NS + MAX_NS + GRACE_NS + 1)
     assert isinstance(late.error, Unavailable)
-    assert model.depth == 0
+    assert model.queues.depth == 0
     assert not model.rest(10**15), "its run may end after all"
 
 

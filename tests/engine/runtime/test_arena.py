@@ -49,32 +49,32 @@ def test_a_run_beyond_the_limit_is_rejected_and_the_next_one_runs(engine: Engine
     with pytest.raises(ResourceExhausted, match=r"a run of 1 row needs more than the 104857600 bytes .* max_run_bytes raised") as raised:
         ask(engine, 4000, "many")
     assert raised.value.reason == "run_memory"
-    assert served(engine, "many").arena_bytes <= KEPT_BYTES, "what the rejected run had got is given back"
+    assert served(engine, "many").memory.arena_bytes <= KEPT_BYTES, "what the rejected run had got is given back"
     ask(engine, 400, "many")
 
 
 def test_a_large_run_is_given_back_and_seen(engine: Engine) -> None:
     ask(engine, 4096)
     one, other = served(engine), served(engine, "other")
-    assert 64 * MIB <= one.arena_bytes < 65 * MIB
-    assert other.arena_bytes <= KEPT_BYTES, "each model has an arena of its own"
+    assert 64 * MIB <= one.memory.arena_bytes < 65 * MIB
+    assert other.memory.arena_bytes <= KEPT_BYTES, "each model has an arena of its own"
     engine._repository.upkeep.decay()
-    assert one.arena_bytes <= KEPT_BYTES
-    assert 64 * MIB <= one.run_peak_bytes < 65 * MIB
+    assert one.memory.arena_bytes <= KEPT_BYTES
+    assert 64 * MIB <= one.memory.peak_bytes < 65 * MIB
 
 
 def test_the_same_run_again_takes_no_more(engine: Engine) -> None:
     ask(engine, 1500, "many")
-    held_bytes = served(engine, "many").arena_bytes
+    held_bytes = served(engine, "many").memory.arena_bytes
     for _ in range(3):
         ask(engine, 1500, "many")
-    assert served(engine, "many").arena_bytes == held_bytes
+    assert served(engine, "many").memory.arena_bytes == held_bytes
 
 
 def test_what_smaller_runs_have_left_is_no_reason_to_reject_a_larger_one(engine: Engine) -> None:
     for tokens in (3000, 3500, 4500):  # 34, 47 and 77 MiB
         ask(engine, tokens)
-    assert served(engine).arena_bytes < 100 * MIB
+    assert served(engine).memory.arena_bytes < 100 * MIB
 
 
 def test_a_model_may_have_a_limit_of_its_own(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_an_onnxruntime_without_such_arenas_serves_without_a_limit(
     monkeypatch.setattr(onnxruntime, "create_and_register_allocator", registered_already)
     with caplog.at_level("INFO"), Engine(models.repository(tmp_path, {"one": models.self_similarity()}), max_run_bytes=MIB) as engine:
         ask(engine, 1000)
-        assert not served(engine).has_arena
-        assert served(engine).arena_bytes == 0
+        assert not served(engine).memory.has_arena
+        assert served(engine).memory.arena_bytes == 0
     assert "so the memory of runs has none" in caplog.text
 
 
@@ -124,7 +124,7 @@ def test_a_model_that_nobody_asks_keeps_the_memory_of_one_row(tmp_path: Path) ->
     """Its warm-up runs the most rows, too. A first request of one row finds the memory that it needs."""
     with Engine(models.repository(tmp_path, {"squares": models.sum_of_squares()}), max_run_bytes=100 * MIB) as engine:
         model = served(engine, "squares")
-        one_row_bytes = model.arena_bytes
+        one_row_bytes = model.memory.arena_bytes
         for rows, grows in ((1, False), (model.config.max_batch_size, True)):
             engine.infer("squares", {"x": np.ones((rows, 1000), np.float32)})
-            assert (model.arena_bytes > one_row_bytes > 0) is grows
+            assert (model.memory.arena_bytes > one_row_bytes > 0) is grows

@@ -330,7 +330,7 @@ def test_a_server_begins_and_ends_without_what_a_killed_one_left_and_what_waits(
         assert not left.exists()
         model = served.server.repository.lookup("m", "")
         waiting = caller.start(infer_request("m", {"x": ROWS}).SerializeToString(), timeout=20 * LIMIT_S)
-        until(lambda: model.depth == 1)
+        until(lambda: model.queues.depth == 1)
         served.__exit__()
         assert waiting.result()
 

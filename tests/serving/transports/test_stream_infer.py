@@ -163,7 +163,7 @@ def test_a_stream_that_is_cancelled_runs_no_more(served: ServerFixture) -> None:
     with Stream(served) as stream:
         stream.send(*(request_of(number, "slow", 64) for number in range(50)))
         stream.responses(1)
-        until(lambda: model.depth == MOST - 1)
+        until(lambda: model.queues.depth == MOST - 1)
         stream.call.cancel()
     held.check()
     assert successes(served, "slow") < before + 50

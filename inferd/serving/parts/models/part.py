@@ -34,6 +34,6 @@ class ModelMetrics(Part):
                 unique[key] = model
         models = [unique[key] for key in sorted(unique)]
         yield from tables_of(models, {entry.name: entry.loads for entry in self._repository.entries() if entry.loads})
-        waiting = sum(model.depth for model in models)
+        waiting = sum(model.queues.depth for model in models)
         yield gauge("inferd_requests_waiting", "Requests that wait for an instance, of all models.", waiting)
         yield gauge("inferd_requests_running", "Requests in runs, of all models.", sum(model.running for model in models))
