@@ -32,6 +32,20 @@ def model_config(name: str = "m", max_batch_size: int = 8) -> inference.ModelCon
 
 
 @dataclass
+class FakeQueues:
+    depth: int = 0
+    depth_bytes: int = 0
+    overtaken: int = 0
+    evictions: int = 0
+
+
+@dataclass
+class FakeMemory:
+    arena_bytes: int = 0
+    peak_bytes: int = 0
+
+
+@dataclass
 class FakeModel:
     name: str = "m"
     version: int = 1
@@ -40,18 +54,14 @@ class FakeModel:
     config: inference.ModelConfig = field(default_factory=model_config)
     statistics: Statistics = field(default_factory=lambda: Statistics(8))
     failures: dict[str, int] = field(default_factory=dict)
-    depth: int = 0
     running: int = 0
     origin: Origin = Origin(load_ns=250_000_000)  # noqa: RUF009 - immutable
-    depth_bytes: int = 0
     instances: int = 1
     inline: bool = False
-    overtaken: int = 0
     hung: int = 0
     runs_ended: int = 0
-    evictions: int = 0
-    arena_bytes: int = 0
-    run_peak_bytes: int = 0
+    queues: FakeQueues = field(default_factory=FakeQueues)
+    memory: FakeMemory = field(default_factory=FakeMemory)
 
 
 class FakeRepository:

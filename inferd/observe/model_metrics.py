@@ -113,11 +113,7 @@ GAUGES: Numbers = (
     ("inferd_run_peak_bytes", "The most that the runs of the version needed at once.", lambda model: model.memory.peak_bytes),
 )
 COUNTERS: Numbers = (
-    (
-        "inferd_overtaken",
-        "Requests that ran before earlier ones of a busier connection.",
-        lambda model: model.queues.overtaken,
-    ),
+    ("inferd_overtaken", "Requests that ran before earlier ones of a busier connection.", lambda model: model.queues.overtaken),
     ("inferd_runs_ended", "Runs told to end: they took longer than max_run_s.", lambda model: model.runs_ended),
     ("inferd_evicted", "Requests rejected after waiting: a connection with fewer needed room.", lambda model: model.queues.evictions),
 )

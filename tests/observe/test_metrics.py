@@ -46,7 +46,7 @@ from inferd.serving.parts.live_settings.part import LiveSettingsPart
 from inferd.serving.parts.models.part import ModelMetrics
 from inferd.serving.processes.worker_metrics import WorkerMetrics
 from inferd.serving.service import InferenceService
-from tests.fake_repository import FakeModel, FakeRepository
+from tests.fake_repository import FakeModel, FakeQueues, FakeRepository
 from tests.server_fixtures import ServerFixture
 
 LIMIT_S = 20
@@ -56,7 +56,7 @@ DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 def busy_model() -> FakeModel:
     """Two requests of 3 and 1 rows that ran together, then one of 2 rows alone; some were rejected."""
-    model = FakeModel(failures={"REJECTED": 5, "OTHER": 1}, depth=7, depth_bytes=448, instances=2, inline=True)
+    model = FakeModel(failures={"REJECTED": 5, "OTHER": 1}, queues=FakeQueues(7, 448), instances=2, inline=True)
     for rows, scale in ((3, 1), (1, 2), (2, 3)):
         record_request(
             model.statistics, rows, 1_000 * scale, 20_000 * scale, 3_000 * scale, 400_000 * scale, 5_000 * scale, 500_000_000 * scale
@@ -188,7 +188,7 @@ def test_the_build_and_the_process_are_there() -> None:
 
 
 def test_a_version_that_is_being_replaced_is_shown_once() -> None:
-    old, new = FakeModel(state="UNLOADING", depth=1), FakeModel(depth=2)
+    old, new = FakeModel(state="UNLOADING", queues=FakeQueues(1)), FakeModel(queues=FakeQueues(2))
     for order in ((old, new), (new, old)):
         with serving(metrics_of(*order)) as port:
             text = get(port)[2].decode()
@@ -299,7 +299,9 @@ def as_a_gateway_reads(text: str, name: str) -> float:
 
 def test_a_gateway_sees_the_queue() -> None:
     """By the names that it has for Triton, one model's; by those of docs/metrics.md, all models'."""
-    with serving(metrics_of(FakeModel(name="a", depth=3, running=2), FakeModel(name="b", depth=4, running=1))) as port:
+    with serving(
+        metrics_of(FakeModel(name="a", queues=FakeQueues(3), running=2), FakeModel(name="b", queues=FakeQueues(4), running=1))
+    ) as port:
         text = get(port)[2].decode()
     assert as_a_gateway_reads(text, "nv_inference_pending_request_count") == 3
     documented = re.findall(r"(\w+)RequestsSpec: (\w+)", DOCUMENTATION.read_text("utf-8"))
