@@ -12,18 +12,21 @@ from libc.errno cimport errno
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
-from posix.time cimport timespec
 
 from inferd._core.load.response cimport Expected
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.load.connection cimport (
-    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, LoadConnection, Sample, Stream, cancel_late, count_wait,
-    count_waiting, end_rejected, flush, free_connection, give_up, give_up_arrival, has_room, mark_unflushed, new_connection, receive,
-    receive_left, send_again, send_next, watch,
+    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, LoadConnection, Sample, Stream, count_wait,
+    count_waiting, end_rejected, free_connection, give_up, give_up_arrival, mark_unflushed, new_connection, receive,
+    receive_left, send_next, watch,
+)
+from inferd._core.load.arrivals cimport Arrivals
+from inferd._core.load.connections cimport (
+    check_raised, drop, end_late, fill, flush_marked, is_connected, is_greeted, measure_left, next_connection, send_rejected,
+    wait,
 )
 from inferd._core.base.linux cimport (
-    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, PR_SET_TIMERSLACK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
-    prctl, wait_readable,
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLLOUT, PR_SET_TIMERSLACK, close, epoll_create1, epoll_event, prctl,
 )
 from inferd._core.load.load_protocol cimport LoadProtocol
 from inferd._core.load.tls cimport Tls
@@ -33,8 +36,6 @@ cdef enum:
     EVENTS = 64                         # connections looked at between two looks at the clock
     TURN = 64                           # requests of an open loop sent between two looks at the responses: these must not grow old unread
     MAX_OUTSTANDING = 100_000           # requests under way; more wait, and their waiting counts
-    DEADLINE_LOOK_NS = 1_000_000        # how late a deadline may be noticed
-    DEADLINE_EXCEEDED = 4               # gRPC's code
 
 cdef int64_t HIGHEST_NS = (<int64_t>1 << 42) - 1
 
@@ -77,16 +78,6 @@ cdef void clear(Counter *counter) noexcept:
     counter.min_ns = HIGHEST_NS
 
 
-cdef int64_t count_left(Stream *stream, int64_t before_ns, int64_t *earliest_ns) noexcept nogil:
-    """How many of a list of requests under way were meant for a time before that."""
-    cdef int64_t count = 0
-    while stream != NULL:
-        count += stream.intended_ns < before_ns
-        earliest_ns[0] = min(earliest_ns[0], stream.intended_ns)
-        stream = stream.next
-    return count
-
-
 cdef class Generator:
     """Connections that send inferences, and the outcomes.
 
@@ -98,6 +89,7 @@ cdef class Generator:
 
     def __cinit__(self, *args, **kwargs):
         self.epoll = -1
+        self.arrivals = Arrivals()
         self.buffer = <uint8_t *>malloc(RECEIVE_NBYTES)
         self.state.latency.counts = <uint64_t *>calloc(BUCKETS, sizeof(uint64_t))
         self.state.service.counts = <uint64_t *>calloc(BUCKETS, sizeof(uint64_t))
@@ -141,7 +133,6 @@ cdef class Generator:
         clear(&self.state.latency)
         clear(&self.state.service)
         clear(&self.state.lateness)
-        self.queue = []
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
             raise OSError(errno, "epoll_create1")
@@ -151,7 +142,7 @@ cdef class Generator:
         cdef Captured *kept
         self.state.startable = 0
         while self.state.connections != NULL:
-            self.drop(self.state.connections)
+            drop(self.state.connections, self.epoll)
         end_rejected(&self.state, CONNECTION, INT64_MAX)
         while self.state.free_streams != NULL:
             stream = self.state.free_streams
@@ -195,31 +186,11 @@ cdef class Generator:
         died, or at the time `until_ns` (monotonic). Returns whether waiting longer may be of use."""
         cdef int64_t now_ns = monotonic_ns()
         with nogil:
-            while self.state.died == 0 and now_ns < until_ns and not self.is_greeted():
-                self.flush_marked()
+            while self.state.died == 0 and now_ns < until_ns and not is_greeted(&self.state):
+                flush_marked(&self.state, self.epoll)
                 now_ns = self.take_events(until_ns, 0)
-        self.check_raised()
-        return self.state.died == 0 and not self.is_greeted()
-
-    cdef int check_raised(self) except -1:
-        """Raises the KeyboardInterrupt (or the like) that came while TLS was at work, and ended that connection."""
-        cdef LoadConnection *connection = self.state.connections
-        while connection != NULL and self.state.died > 0:
-            if connection.seal != NULL and (<Tls>connection.seal.tls).raised is not None:
-                raise (<Tls>connection.seal.tls).raised
-            connection = connection.next
-        return 0
-
-    cdef bint is_greeted(self) noexcept nogil:
-        cdef LoadConnection *connection = self.state.connections
-        while connection != NULL and (connection.greeted or connection.dead):
-            connection = connection.next
-        return connection == NULL
-
-    cdef void drop(self, LoadConnection *connection):
-        """Forgets a connection; its socket is the caller's."""
-        epoll_ctl(self.epoll, EPOLL_CTL_DEL, connection.fd, NULL)
-        free_connection(connection)
+        check_raised(&self.state)
+        return self.state.died == 0 and not is_greeted(&self.state)
 
     def take_dead(self):
         """Numbers of the connections that have died since the last time; they are forgotten, their requests counted as lost."""
@@ -232,9 +203,9 @@ cdef class Generator:
             following = connection.next
             if connection.dead:
                 numbers.append(connection.number)
-                self.drop(connection)
+                drop(connection, self.epoll)
             connection = following
-        if numbers and not self.is_connected():
+        if numbers and not is_connected(&self.state):
             self.state.blocked = True
         return numbers
 
@@ -243,7 +214,7 @@ cdef class Generator:
         self.state.startable = 0
         self.state.now_ns = monotonic_ns()
         while self.state.connections != NULL:
-            self.drop(self.state.connections)
+            drop(self.state.connections, self.epoll)
         end_rejected(&self.state, CONNECTION, INT64_MAX)
 
     # ---- what to send ----
@@ -259,26 +230,13 @@ cdef class Generator:
         self.state.streams = streams
         self.state.responses_from_ns = measure_from_ns
         if streams > 0 and measure_from_ns <= monotonic_ns():
-            left = self.measure_left(&measure_from_ns)
+            left = measure_left(&self.state, &measure_from_ns)
         self.state.measure_from_ns = measure_from_ns
         self.state.startable = max(requests - left, 0) if requests >= 0 else INT64_MAX
 
-    cdef int64_t measure_left(self, int64_t *from_ns):
-        """Moves the beginning of the measuring before all that is under way. Returns how many of these were warm-up until now."""
-        cdef LoadConnection *connection = self.state.connections
-        cdef int64_t before_ns = min(from_ns[0], self.state.measure_from_ns)
-        cdef int64_t count = count_left(self.state.rejected, before_ns, from_ns)
-        while connection != NULL:
-            count += count_left(connection.first, before_ns, from_ns)
-            connection = connection.next
-        return count
-
     def arrive(self, times_ns not None):
         """More arrivals of an open loop: ascending monotonic times, as an array of int64, after all that came before."""
-        cdef int64_t[::1] checked = times_ns
-        if checked.shape[0] > 0:
-            self.queue.append(checked)
-            self.queued = True
+        self.arrivals.put(times_ns)
 
     def give_up(self):
         """Nobody waits any longer: requests under way count as having no response, with their time so far as latency. This includes those
@@ -298,7 +256,7 @@ cdef class Generator:
         """Arrivals that were due before until_ns and were not sent: all of the warm-up, and as many others as may still be measured."""
         if self.state.startable <= 0:
             return 0
-        due, warm_up = (sum([int(np.searchsorted(times, before_ns)) for times in self.waiting()])
+        due, warm_up = (sum([int(np.searchsorted(times, before_ns)) for times in self.arrivals.waiting()])
                         for before_ns in (until_ns, min(until_ns, self.state.measure_from_ns)))
         return warm_up + min(due - warm_up, self.state.startable)
 
@@ -306,13 +264,13 @@ cdef class Generator:
         """Nobody sends overdue or rejected requests any more. Without a connection they count as lost with it, else as having no response
         (see give_up). Returns how many were overdue."""
         cdef int64_t now_ns = monotonic_ns()
-        cdef int code = UNANSWERED if self.is_connected() else CONNECTION
+        cdef int code = UNANSWERED if is_connected(&self.state) else CONNECTION
         count = self.overdue(until_ns)
         self.state.now_ns = now_ns
         if code == UNANSWERED:
             self.state.measure_from_ns = 0
         end_rejected(&self.state, code, INT64_MAX)
-        for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
+        for intended_ns in np.concatenate(self.arrivals.waiting())[:count].tolist() if count else ():
             give_up_arrival(&self.state, intended_ns, now_ns, code)
         return count
 
@@ -329,12 +287,8 @@ cdef class Generator:
             connection = connection.next
         count_waiting(&self.state, self.state.rejected, longer_than_ns)
         count = self.overdue(until_ns) if self.state.blocked else 0
-        for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
+        for intended_ns in np.concatenate(self.arrivals.waiting())[:count].tolist() if count else ():
             count_wait(&self.state, intended_ns, intended_ns, longer_than_ns)
-
-    cdef list waiting(self):
-        """Arrivals that were not sent, in arrays, ascending."""
-        return [np.asarray(self.arrivals)[self.arrival:], *self.queue] if self.arrival_count else list(self.queue)
 
     def stop(self):
         """No new request is sent; those under way go on."""
@@ -350,45 +304,23 @@ cdef class Generator:
         cdef int64_t due_ns
         prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)    # this thread's: a sleep may end 50 us late otherwise
         self.state.now_ns = now_ns
-        self.send_rejected()
+        send_rejected(&self.state)
         if self.state.streams > 0:
-            self.fill()
+            fill(&self.state)
         while self.state.died == 0:
-            if self.state.streams == 0 and self.arrival >= self.arrival_count and self.queue:
-                self.arrivals = self.queue.pop(0)
-                self.arrival = 0
-                self.arrival_count = self.arrivals.shape[0]
-                self.queued = len(self.queue) > 0
+            if self.state.streams == 0:
+                self.arrivals.go_on()
             due_ns = self.next_due()
             if now_ns >= until_ns or (self.state.outstanding == 0 and (self.state.startable == 0 or due_ns == INT64_MAX)):
                 break
             with nogil:
                 now_ns = self.turn_around(until_ns, spin_ns)
-        self.check_raised()
+        check_raised(&self.state)
         return now_ns
 
     cdef int64_t next_due(self) noexcept nogil:
         """When the next request is to be sent; in a closed loop that is a response's business."""
-        if self.state.startable <= 0 or self.state.streams > 0 or self.arrival >= self.arrival_count:
-            return INT64_MAX
-        return self.arrivals[self.arrival]
-
-    cdef void fill(self) noexcept nogil:
-        """Begins a closed loop on connections that are not full."""
-        cdef LoadConnection *connection = self.state.connections
-        while connection != NULL:
-            while connection.in_flight < self.state.streams and self.state.startable > 0 and not connection.leaving and not connection.dead:
-                if not send_next(connection, self.state.now_ns, self.state.now_ns):
-                    break
-            connection = connection.next
-
-    cdef void send_rejected(self) noexcept nogil:
-        """Sends the requests that a connection rejected when it went away on others; they wait until there is one."""
-        cdef LoadConnection *connection
-        while self.state.rejected != NULL:
-            connection = self.next_connection()
-            if connection == NULL or not send_again(connection):
-                break
+        return INT64_MAX if self.state.startable <= 0 or self.state.streams > 0 else self.arrivals.due_ns()
 
     cdef int64_t turn_around(self, int64_t until_ns, int64_t spin_ns) noexcept nogil:
         """The loop itself, until the time has come, this array of arrivals is used up, nothing is under way, or a connection died."""
@@ -400,22 +332,22 @@ cdef class Generator:
                 self.state.blocked = False
                 self.state.hindered_ns = now_ns
             if self.state.rejected != NULL:
-                self.send_rejected()
+                send_rejected(&self.state)
             due_ns = self.next_due()
             turn_end = self.state.number + TURN
             while due_ns <= now_ns and due_ns < until_ns and self.state.number < turn_end:
-                connection = self.next_connection() if self.state.outstanding < MAX_OUTSTANDING else NULL
+                connection = next_connection(&self.state) if self.state.outstanding < MAX_OUTSTANDING else NULL
                 self.state.blocked = connection == NULL
                 if connection == NULL or not send_next(connection, due_ns, now_ns):
                     due_ns = until_ns       # it waits for a response, or for another connection
                     break
-                self.arrival += 1
+                self.arrivals.next += 1
                 due_ns = self.next_due()
                 now_ns = monotonic_ns()
-            self.flush_marked()
+            flush_marked(&self.state, self.epoll)
             if self.state.died > 0 or now_ns >= until_ns:
                 break
-            if due_ns == INT64_MAX and (self.queued and self.state.startable > 0 or self.state.outstanding == 0):
+            if due_ns == INT64_MAX and (self.arrivals.queued and self.state.startable > 0 or self.state.outstanding == 0):
                 break                   # the next array begins, or there is nothing to wait for
             now_ns = self.take_events(min(due_ns, until_ns), spin_ns)
         return now_ns
@@ -426,7 +358,7 @@ cdef class Generator:
         cdef LoadConnection *connection
         cdef int64_t now_ns
         cdef int i
-        cdef int count = self.wait(events, until_ns, spin_ns)
+        cdef int count = wait(&self.state, self.epoll, events, EVENTS, until_ns, spin_ns)
         for i in range(count):
             connection = <LoadConnection *>events[i].data.ptr
             if connection == NULL:            # no connection's: it has woken the loop, and that was all
@@ -437,60 +369,8 @@ cdef class Generator:
                 receive(connection, self.buffer)
         now_ns = monotonic_ns()
         if self.state.deadline_ns > 0:
-            connection = self.state.connections
-            while connection != NULL:
-                cancel_late(connection, now_ns)
-                connection = connection.next
-            end_rejected(&self.state, DEADLINE_EXCEEDED, now_ns - self.state.deadline_ns)
+            end_late(&self.state, now_ns)
         return now_ns
-
-    cdef LoadConnection *next_connection(self) noexcept nogil:
-        """Round robin over the connections that take requests; NULL: there is none, or by HTTP/1.1 none is free."""
-        cdef LoadConnection *first
-        cdef LoadConnection *connection
-        if self.state.turn == NULL:
-            self.state.turn = self.state.connections
-        first = connection = self.state.turn
-        while connection != NULL:
-            self.state.turn = connection.next if connection.next != NULL else self.state.connections
-            if not connection.leaving and not connection.dead and (has_room(connection) or not self.state.protocol.waits_free):
-                return connection
-            connection = self.state.turn
-            if connection == first:
-                break
-        return NULL
-
-    cdef bint is_connected(self) noexcept nogil:
-        """Whether some connection takes requests, now or once it is free."""
-        cdef LoadConnection *connection = self.state.connections
-        while connection != NULL and (connection.leaving or connection.dead):
-            connection = connection.next
-        return connection != NULL
-
-    cdef void flush_marked(self) noexcept nogil:
-        cdef LoadConnection *connection
-        while self.state.unflushed != NULL:
-            connection = self.state.unflushed
-            self.state.unflushed = connection.next_unflushed
-            connection.unflushed = False
-            flush(connection, self.epoll)
-
-    cdef int wait(self, epoll_event *events, int64_t until_ns, int64_t spin_ns) noexcept nogil:
-        """Events of the connections. Sleeps until one is there, or until spin_ns before the time."""
-        cdef timespec timeout
-        cdef int64_t now_ns = monotonic_ns()        # sending has taken its time
-        cdef int64_t rest_ns = until_ns - now_ns
-        cdef int count = epoll_wait(self.epoll, events, EVENTS, 0)
-        if self.state.deadline_ns > 0:
-            rest_ns = min(rest_ns, DEADLINE_LOOK_NS)
-        if count != 0 or rest_ns <= spin_ns:
-            return max(count, 0)
-        rest_ns -= spin_ns
-        timeout.tv_sec = rest_ns // 1_000_000_000
-        timeout.tv_nsec = rest_ns % 1_000_000_000
-        wait_readable(self.epoll, &timeout)
-        self.state.waited_ns += monotonic_ns() - now_ns
-        return max(epoll_wait(self.epoll, events, EVENTS, 0), 0)
 
     # ---- what came of it ----
 
@@ -533,7 +413,7 @@ cdef class Generator:
     @property
     def arrivals_waiting(self):
         """Arrivals that were handed over and not sent."""
-        return self.arrival_count - self.arrival + sum([len(times) for times in self.queue])
+        return self.arrivals.left()
 
     def collect(self, uint64_t[::1] latency not None, uint64_t[::1] service not None, uint64_t[::1] lateness not None):
         """Moves what was counted since the last time into three arrays of buckets. Returns (codes, totals, responses). codes:

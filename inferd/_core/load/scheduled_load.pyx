@@ -13,6 +13,7 @@ from libc.stdlib cimport calloc, free, malloc
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.load.generator cimport Generator
 from inferd._core.load.connection cimport LoadConnection, send_body
+from inferd._core.load.connections cimport check_raised, flush_marked, next_connection, send_rejected
 from inferd._core.base.linux cimport (
     EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CTL_ADD, EPOLLET, EPOLLIN, PR_SET_TIMERSLACK, close, epoll_ctl, epoll_event, eventfd, eventfd_write,
     prctl, pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_t, pthread_cond_wait, pthread_mutex_destroy,
@@ -152,7 +153,7 @@ cdef class ScheduledLoad(Generator):
         if self.state.ended_count == 0:
             with nogil:
                 self.serve(until_ns, spin_ns)
-        self.check_raised()
+        check_raised(&self.state)
         ended = [self.state.ended[i] for i in range(self.state.ended_count)]
         self.state.ended_count = 0
         return ended
@@ -164,9 +165,9 @@ cdef class ScheduledLoad(Generator):
                 self.state.blocked = False
                 self.state.hindered_ns = now_ns
             if self.state.rejected != NULL:
-                self.send_rejected()
+                send_rejected(&self.state)
             self.send_scheduled()       # before the caller hears what is over: the server has work meanwhile
-            self.flush_marked()
+            flush_marked(&self.state, self.epoll)
             if self.state.ended_count > 0 or self.state.died > 0 or now_ns >= until_ns or self.stopped:
                 break
             if self.has_seen_all():
@@ -184,7 +185,7 @@ cdef class ScheduledLoad(Generator):
         pthread_mutex_unlock(&self.mutex)
         while head < self.seen and self.state.outstanding < self.limit \
                 and self.state.outstanding + self.state.ended_count < self.ended_room:
-            connection = self.next_connection()
+            connection = next_connection(&self.state)
             self.state.blocked = connection == NULL
             if connection == NULL:
                 break
