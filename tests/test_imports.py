@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from inferd.parts import PARTS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "inferd"
 
@@ -282,6 +284,14 @@ def test_one_door_for_each_foreign_library(library) -> None:
 def test_import_inferd_is_light(foreign) -> None:
     program = f"import sys, inferd; sys.exit({foreign!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0, f"`import inferd` imports {foreign}"
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if (ROOT / part.replace(".", "/") / "settings.py").is_file()])
+def test_a_part_with_settings_may_be_the_first_import(part: str) -> None:
+    """The table of settings imports the part's, whose module imports the table's package."""
+    program = f"import {part}.part"
+    done = subprocess.run([sys.executable, "-c", program], check=False, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_client_never_imports_the_server() -> None:

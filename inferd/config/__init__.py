@@ -14,14 +14,19 @@
 Other packages import from here. Nothing in here imports numpy, onnxruntime or grpc.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from inferd.config.address import Address, is_http, parse_address, parse_listen, parse_target
 from inferd.config.checks import PROVIDERS, most_workers
 from inferd.config.field import Field, spell
 from inferd.config.model_url import check_url, is_url, split_url, without_secrets
 from inferd.config.server_settings import ServerSettings
-from inferd.config.settings import OF_PARTS, RELOADED, Settings, fields
-from inferd.config.sources import CONFIG_FILE, CONFIG_VARIABLE, load_settings
 from inferd.config.units import parse_duration
+
+if TYPE_CHECKING:
+    from inferd.config.settings import OF_PARTS, RELOADED, Settings, fields
+    from inferd.config.sources import CONFIG_FILE, CONFIG_VARIABLE, load_settings
 
 __all__ = [
     "CONFIG_FILE",
@@ -47,3 +52,17 @@ __all__ = [
     "split_url",
     "without_secrets",
 ]
+
+# The table imports the settings of each part, and these import this package: so it is made when it is asked for.
+_LAZY = {
+    **dict.fromkeys(("OF_PARTS", "RELOADED", "Settings", "fields"), "inferd.config.settings"),
+    **dict.fromkeys(("CONFIG_FILE", "CONFIG_VARIABLE", "load_settings"), "inferd.config.sources"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value  # the next access is an ordinary one
+    return value
