@@ -215,7 +215,7 @@ class Sender:
         error = future.exception()
         outputs = None if error else future.result()
         if error is None and self.timeout_s is not None and now_ns - sent_ns > self.timeout_s * 1e9:
-            outputs, error = None, DeadlineExceeded(f"no answer within the timeout of {self.timeout_s} s")
+            outputs, error = None, DeadlineExceeded(f"no response within the timeout of {self.timeout_s} s")
         self.tally.record(number, intended_ns, sent_ns, now_ns, outputs, error)
 
     def give_up(self) -> None:

@@ -273,7 +273,7 @@ def _deadline_ns(timeout_s: float | None) -> int:
 
 
 def _too_late(timeout_s: float | None) -> DeadlineExceeded:
-    return DeadlineExceeded(f"no answer within the timeout of {timeout_s} s; allow more time, or send fewer rows")
+    return DeadlineExceeded(f"no response within the timeout of {timeout_s} s; allow more time, or send fewer rows")
 
 
 def _tensor(name: str, specs: Mapping[str, tuple[str, tuple[int, ...]]], value: ArrayLike, cast: bool) -> tuple[str, str, Array]:

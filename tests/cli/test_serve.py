@@ -129,7 +129,7 @@ def test_a_terminal_shows_models_addresses_and_a_command(tmp_path: Path, workers
     assert re.search(r"^  metrics +http://localhost:[0-9]+/metrics$", text, re.MULTILINE), text
     assert "skipped: model 'broken' cannot be loaded" in text
     assert "INFO     loading" not in text
-    assert "stopping: answering what is queued" in text
+    assert "stopping: serving what is queued" in text
 
 
 def test_a_path_that_is_not_there_is_exit_code_2(run) -> None:

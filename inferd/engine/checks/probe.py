@@ -199,7 +199,7 @@ class _Trials:
             return Proof(Rows.INFLUENCED, changes + cause)
         *most, last = map(str, sorted(self._tried))
         sizes = f"{', '.join(most)} and {last}" if most else last
-        return Proof(Rows.INDEPENDENT, f"rows answer the same alone and in batches of {sizes}")
+        return Proof(Rows.INDEPENDENT, f"rows give the same alone and in batches of {sizes}")
 
 
 class _Maker:

@@ -38,7 +38,7 @@ _FIELDS = {
 # Rejected with any value except their default.
 _VALUES = {
     "response_cache.enable": "a response cache",
-    "model_transaction_policy.decoupled": "several answers to one request",
+    "model_transaction_policy.decoupled": "several responses to one request",
     "optimization.priority": "priority over other models",
     "optimization.eager_batching": "eager batching; remove the field: a batch gathers while another runs without it",
 }

@@ -186,12 +186,12 @@ def check_padding(
         if ran:
             for scale, worst in doubts.items():
                 log.warning(
-                    "%s. It is served, since rounding moves these answers as much: where such numbers never come, nothing is to be done",
+                    "%s. It is served, since rounding moves these responses as much: where such numbers never come, nothing is to be done",
                     _changes(worst, signature, where, tolerance, scale),
                 )
             return
     log.warning(
-        "%s: padding could not be checked, the model runs none of the rows that were tried: %s; compare the answers of unequal requests",
+        "%s: padding could not be checked, the model runs none of the rows that were tried: %s; compare the responses to unequal requests",
         where,
         failure,
     )
@@ -463,7 +463,7 @@ def _changes(worst: _Difference, signature: Signature, where: str, tolerance: fl
     tried = f", of numbers as large as {scale:g} in {held}," if scale else ""
     values = "" if math.isnan(worst.alone) and math.isnan(worst.padded) else f" ({worst.alone:g} alone, {worst.padded:g} padded)"
     return (
-        f"{where}: padding changes answers: output {worst.output!r} of a row of length {worst.length}{tried} differs by {worst.amount:.3g}"
+        f"{where}: padding changes responses: output {worst.output!r} of a row of length {worst.length}{tried} differs by {worst.amount:.3g}"
         f"{values} once it is filled up to {worst.size}, and the tolerance is {tolerance:g}: give the graph a mask of what is real "
         "(padding.mask), pad another axis, on the other side (padding.left; of texts tokenizer.json says it, padding.direction) or with "
         "another value, "

@@ -139,7 +139,7 @@ def ask(url: str, headers: Mapping[str, str], until: Until, authorization: str =
         if error.code < 400:
             raise SourceError(f"the server redirects too often, or to nowhere ({error.code})") from None
         reason = http.client.responses.get(error.code, "")
-        raise SourceError(f"the server answered {error.code} {reason}", again=error.code == 429 or error.code >= 500) from None
+        raise SourceError(f"the server responded with {error.code} {reason}", again=error.code == 429 or error.code >= 500) from None
     except ssl.SSLCertVerificationError as error:
         raise SourceError(f"the server's certificate is not trusted: {error.verify_message}") from None
     except urllib.error.URLError as error:

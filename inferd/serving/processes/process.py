@@ -149,7 +149,7 @@ async def _serve(
         await signalled
         notifier.tell("STOPPING=1")
         log.info(
-            "stopping: answering what is queued, for %s s at most",
+            "stopping: serving what is queued, for %s s at most",
             server.settings.drain_timeout_s,
             extra=logs.event("server_draining", drain_timeout_s=server.settings.drain_timeout_s),
         )
@@ -170,7 +170,7 @@ def _call_on(number: int, loop: asyncio.AbstractEventLoop, callback: Callable[[]
 def _stop(stopped: asyncio.Event, terminated: asyncio.Event, number: int, pid_file: Path | None) -> None:
     """Called at SIGTERM or SIGINT. The first one only drains, even if the server drains already (`inferd drain`)."""
     if terminated.is_set():
-        log.warning("stopped at once, by a second signal: what was not answered is lost")
+        log.warning("stopped at once, by a second signal: what was not served is lost")
         _end(128 + number, pid_file)
     terminated.set()
     stopped.set()

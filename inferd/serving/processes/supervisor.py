@@ -103,7 +103,7 @@ class Supervisor:
             self.workers.tell("not_ready")
             if self.settings.lame_duck_s:
                 log.info(
-                    "not ready: requests are answered for %s s more, so that balancers turn away first",
+                    "not ready: requests are served for %s s more, so that balancers turn away first",
                     self.settings.lame_duck_s,
                     extra=logs.event("server_not_ready"),
                 )

@@ -44,12 +44,12 @@ def asked(content: bytes, **options: Any) -> Proof:
     ids=["identity", "BF16", "add", "pooled", "text", "text and numbers", "sequence", "every datatype", "indices", "loop", "leaning"],
 )
 def test_rows_that_know_nothing_of_each_other(content: bytes) -> None:
-    assert asked(content) == (Rows.INDEPENDENT, "rows answer the same alone and in batches of 2, 3 and 8", True)
+    assert asked(content) == (Rows.INDEPENDENT, "rows give the same alone and in batches of 2, 3 and 8", True)
 
 
 def test_a_large_model_has_its_proof_by_the_batches_that_time_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "ENOUGH_S", 0.0)
-    assert asked(models.light("squeezenet")) == (Rows.INDEPENDENT, "rows answer the same alone and in batches of 2", True)
+    assert asked(models.light("squeezenet")) == (Rows.INDEPENDENT, "rows give the same alone and in batches of 2", True)
     monkeypatch.setattr(probe, "MOST_S", 0.0)
     proof = asked(models.identity())
     assert proof.rows is Rows.UNKNOWN

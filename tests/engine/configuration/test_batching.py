@@ -182,7 +182,7 @@ def test_what_was_decided_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtu
     )
     with caplog.at_level(logging.DEBUG, "inferd"), Engine(folder) as engine:
         reasons = {model.name: model.config.inferd.batching_reason for model in engine._repository.models()}
-    assert reasons["free"] == "requests share runs: rows answer the same alone and in batches of 2, 3 and 8"
+    assert reasons["free"] == "requests share runs: rows give the same alone and in batches of 2, 3 and 8"
     assert reasons["asked"] == "requests share runs: dynamic_batching is set"
     assert reasons["listed"].startswith("requests share no run: the configuration lists inputs and outputs without dynamic_batching")
     for name, reason in reasons.items():
@@ -203,7 +203,7 @@ def test_steps_fix_the_sizes_that_the_graph_leaves_free(tmp_path: Path, caplog: 
     (folder / "m" / "config.toml").write_text(PICTURE)
     with caplog.at_level(logging.INFO, "inferd"), Engine(folder) as engine:
         model = engine._repository.lookup("m", "")
-        assert model.config.inferd.batching_reason == "requests share runs: rows answer the same alone and in batches of 2, 3 and 8"
+        assert model.config.inferd.batching_reason == "requests share runs: rows give the same alone and in batches of 2, 3 and 8"
         assert model._run_signature.input_specs == (("image", "FP32", (-1, 3, 10, 10)),)
         assert not [record.message for record in caplog.records if record.levelname == "WARNING"]  # such as of a warm-up that failed
         file = pngs.png((6, 4), 8, 2, (b"\0" + 12 * b"\xff") * 6)

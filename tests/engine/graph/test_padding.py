@@ -182,7 +182,7 @@ def test_a_graph_of_one_size_takes_every_length_up_to_it(alone: onnxruntime.Infe
 
 def test_a_model_that_looks_at_the_last_token_is_filled_up_in_front() -> None:
     Served(models.last_token(), Paddings({"input_ids": PadAxis(0, left=True)}, {"attention_mask": "input_ids"})).check()
-    with pytest.raises(ConfigError, match=r"padding changes answers: output 'last'.* on the other side \(padding.left; of texts"):
+    with pytest.raises(ConfigError, match=r"padding changes responses: output 'last'.* on the other side \(padding.left; of texts"):
         Served(models.last_token(), Paddings({"input_ids": PadAxis(0)}, {"attention_mask": "input_ids"})).check()
 
 
@@ -201,7 +201,7 @@ def test_a_padding_that_changes_answers_is_rejected(buckets: tuple[int, ...]) ->
     with pytest.raises(ConfigError) as caught:
         served.check()
     text = str(caught.value)
-    assert text.startswith("config of model 'm': padding changes answers: output ")
+    assert text.startswith("config of model 'm': padding changes responses: output ")
     assert "once it is filled up to " in text
     assert "and the tolerance is 0.001: give the graph a mask of what is real (padding.mask), pad another axis" in text
 
@@ -216,7 +216,7 @@ def test_fillings_that_only_some_values_show_are_found(operator: str, buckets: t
         [("x", "FP32", ("N", "s"))],
         [("y", "FP32", ("N", 1))],
     )
-    with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
+    with pytest.raises(ConfigError, match="padding changes responses: output 'y' of a row of length"):
         Served(content, Paddings({"x": PadAxis(0, value, buckets)})).check()
 
 
@@ -229,7 +229,7 @@ def test_fillings_that_only_some_whole_numbers_show_are_found(operator: str, val
         [("x", datatype, ("N", "s"))],
         [("y", datatype, ("N", 1))],
     )
-    with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
+    with pytest.raises(ConfigError, match="padding changes responses: output 'y' of a row of length"):
         Served(content, Paddings({"x": PadAxis(0, value, buckets)})).check()
 
 
@@ -259,7 +259,7 @@ def test_fillings_that_show_where_all_values_are_far_from_them_are_found(datatyp
     if value == 255 and datatype == "UINT8" and not normalized:
         level(datatype, normalized, value).check()  # nothing is above it: the least is right
         return
-    with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
+    with pytest.raises(ConfigError, match="padding changes responses: output 'y' of a row of length"):
         level(datatype, normalized, value).check()
 
 
@@ -300,7 +300,7 @@ def test_values_that_a_graph_cares_about_are_tried() -> None:
         [("y", "FP32", ("N", 1))],
         {"five": np.float32(5)},
     )
-    with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
+    with pytest.raises(ConfigError, match="padding changes responses: output 'y' of a row of length"):
         Served(content, Paddings({"x": PadAxis(0, 0, ())})).check()
 
 
@@ -327,7 +327,7 @@ def test_what_a_graph_does_far_from_0_alone_is_rejected(limit: float) -> None:
     with pytest.raises(ConfigError) as caught:
         served.check()
     said = str(caught.value)
-    assert "padding changes answers: output 'y' of a row of length" in said
+    assert "padding changes responses: output 'y' of a row of length" in said
     assert ", of numbers as large as 10000 in 'x', differs by 1 (0 alone, 1 padded) once it is filled up to" in said
     assert "say how large numbers may be (padding.largest), allow more (padding.tolerance), or remove the padding" in said
     served.check(largest=1000)
@@ -356,11 +356,11 @@ def test_what_rounding_changes_as_much_is_said(caplog: pytest.LogCaptureFixture)
     Served(content, Paddings({"x": PadAxis(0)})).check()
     (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert ", of numbers as large as 10000 in 'x', differs by" in said
-    assert said.endswith("It is served, since rounding moves these answers as much: where such numbers never come, nothing is to be done")
+    assert said.endswith("It is served, since rounding moves these responses as much: where such numbers never come, nothing is to be done")
 
 
 def test_what_a_graph_does_where_inputs_usually_are_is_rejected() -> None:
-    with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
+    with pytest.raises(ConfigError, match="padding changes responses: output 'y' of a row of length"):
         Served(within(1, "ReduceMax"), Paddings({"x": PadAxis(0)})).check()
 
 
@@ -389,7 +389,7 @@ def test_rounding_of_large_numbers_is_no_difference() -> None:
 def test_what_is_filled_in_need_not_be_finite(operator: str, value: float, datatype: str) -> None:
     served = Served(reducing(operator, datatype), Paddings({"x": PadAxis(0, value)}))
     if (operator, value) not in {("ReduceMax", -math.inf), ("ReduceMin", math.inf)}:
-        with pytest.raises(ConfigError, match="padding changes answers: output 'y'"):
+        with pytest.raises(ConfigError, match="padding changes responses: output 'y'"):
             served.check()
         return
     served.check()
@@ -522,7 +522,7 @@ def test_texts_are_filled_up_in_front_where_their_tokenizer_says_so(tmp_path: Pa
 
 def test_a_model_whose_answers_would_change_is_not_served(tmp_path: Path) -> None:
     folder = models.repository(tmp_path, {"m": attention(masked=False)}, {"m": CONFIG.replace('mask: "mask"', "")})
-    with pytest.raises(ConfigError, match="padding changes answers: output"):
+    with pytest.raises(ConfigError, match="padding changes responses: output"):
         Engine(folder)
 
 
@@ -604,10 +604,10 @@ def test_entries_that_cannot_be(entries: list[Any], expected: str) -> None:
 
 def test_texts_are_padded_only_where_requests_share_runs(tmp_path: Path) -> None:
     models.tokenized(tmp_path, "m", graph=models.mean_of_ids())
-    with pytest.raises(ConfigError, match="padding changes answers"):
+    with pytest.raises(ConfigError, match="padding changes responses"):
         Engine(tmp_path)
     with Engine(tmp_path, batching="off") as engine:
         assert engine.infer("m", {"text": [["one two three"]]})["mean"].item() == 2
     models.tokenized(tmp_path, "m", "{ buckets = [4] }", graph=models.mean_of_ids())
-    with pytest.raises(ConfigError, match="padding changes answers"):  # each text by itself is filled up to a bucket
+    with pytest.raises(ConfigError, match="padding changes responses"):  # each text by itself is filled up to a bucket
         Engine(tmp_path, batching="off")

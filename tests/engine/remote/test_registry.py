@@ -82,7 +82,7 @@ def test_what_cannot_be_used_is_an_error_with_its_cure(registry: Registry, cache
     for path, said in {
         "team/zstd": "layer 0 is compressed with zstd.*--dest-compress-format gzip",
         "team/other": "there are no files in /models of the artefact",
-        "team/none:1": "the server answered 404",
+        "team/none:1": "the server responded with 404",
     }.items():
         with pytest.raises(StartError, match=said):
             fetch(f"oci://{registry.host}/{path}", cache)

@@ -203,8 +203,8 @@ def test_no_secret_of_a_url_is_said(cache: Cache, caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize(
     ("knobs", "limits", "said"),
     [
-        ({"status": 404}, {}, "the server answered 404 Not Found"),
-        ({"status": 503}, {}, "the server answered 503"),
+        ({"status": 404}, {}, "the server responded with 404 Not Found"),
+        ({"status": 503}, {}, "the server responded with 503"),
         ({"status": 401}, {}, r"other credentials \(401\)"),
         ({"redirect": "ftp://host/x"}, {}, "redirects to 'ftp://host/x', which is not followed"),
         ({}, {"limit_bytes": len(CONTENT) - 1}, rf"it has {len(CONTENT)} bytes, and {len(CONTENT) - 1} may be downloaded"),

@@ -431,6 +431,6 @@ def test_a_load_asks_the_store_again(tmp_path: Path) -> None:
         client.load_model("m")
         assert answer(caller, "m") == ("1", 6)
         store.status = 404
-        with pytest.raises(InferenceServerException, match=r"failed to load 'm': .* the server answered 404 Not Found"):
+        with pytest.raises(InferenceServerException, match=r"failed to load 'm': .* the server responded with 404 Not Found"):
             client.load_model("m")
         assert answer(caller, "m") == ("1", 6)

@@ -476,7 +476,7 @@ def test_a_lame_duck_ends_with_its_last_worker(files: Path, callers: ExitStack) 
         program.worker(1).kill()
         wait_for(program, ") is started", 3)
         program.process.send_signal(signal.SIGTERM)
-        wait_for(program, "not ready: requests are answered")
+        wait_for(program, "not ready: requests are served")
         first, second = processes = [program.worker(number) for number in (1, 2)]
         program.until_ready(first)
         assert [caller.ask("ServerReady").ready for caller in connect(callers, program.address, 2)] == [False] * 2

@@ -25,7 +25,7 @@ _MAX_WORDS = 300  # characters of an operator's own text in an error to a client
 
 
 def cancelled() -> Cancelled:
-    return Cancelled("the run was ended because nobody waits for its answer any longer")
+    return Cancelled("the run was ended because nobody waits for its response any longer")
 
 
 def rejection_of(error: Exception, rejecting: frozenset[str], model_name: str, inputs: Sequence[str]) -> InvalidArgument | None:
