@@ -58,6 +58,7 @@ TESTED_BY = {
     "cli/verbs.py": "cli/test_check.py",
     "client_inputs/reach.py": "client_inputs/test_connections.py",
     "client_inputs/targets.py": "client_inputs/test_tables.py",
+    "config/__init__.py": "config/test_settings.py",
     "config/model_settings.py": "config/test_settings.py",
     "config/part_settings.py": "serving/parts/test_registry.py",
     "config/server_settings.py": "config/test_settings.py",

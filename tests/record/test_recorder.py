@@ -164,7 +164,7 @@ def test_a_tap_of_any_transport_is_decoded(model_files: Path) -> None:
         server.on_loop(lambda: model.tap(tap))
         got = caller.answers("identity", {"x": x}, id="a")
         assert asker.post("/v2/models/identity/infer", infer_body("x", "FP32", [2, 16], x.ravel().tolist(), id="b")).status == 200
-        server.on_loop(lambda: model.untap(tap))
+        server.on_loop(lambda: model.queues.untap(tap))
         caller.answers("identity", {"x": x}, id="c")
         first, second = (decode(each) for each in tap.take())
         for found, name in ((first, "a"), (second, "b")):

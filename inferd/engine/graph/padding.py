@@ -463,8 +463,9 @@ def _changes(worst: _Difference, signature: Signature, where: str, tolerance: fl
     tried = f", of numbers as large as {scale:g} in {held}," if scale else ""
     values = "" if math.isnan(worst.alone) and math.isnan(worst.padded) else f" ({worst.alone:g} alone, {worst.padded:g} padded)"
     return (
-        f"{where}: padding changes responses: output {worst.output!r} of a row of length {worst.length}{tried} differs by {worst.amount:.3g}"
-        f"{values} once it is filled up to {worst.size}, and the tolerance is {tolerance:g}: give the graph a mask of what is real "
+        f"{where}: padding changes responses: output {worst.output!r} of a row of length {worst.length}{tried} "
+        f"differs by {worst.amount:.3g}{values} once it is filled up to {worst.size}, and the tolerance is {tolerance:g}: "
+        "give the graph a mask of what is real "
         "(padding.mask), pad another axis, on the other side (padding.left; of texts tokenizer.json says it, padding.direction) or with "
         "another value, "
         + ("say how large numbers may be (padding.largest), " if scale > 1 else "")
