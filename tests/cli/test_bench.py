@@ -210,7 +210,9 @@ def test_a_search(bench) -> None:
 
 def test_a_search_that_nothing_keeps(bench) -> None:
     done, report = bench("brisk", "--slo", "p99=1us", *TINY)
-    assert (done.returncode, report["summary"]["rate"], len(report["measurements"])) == (1, 0, 2)
+    # 4: on a busy machine 0.05 s may show too little to be sure.
+    assert done.returncode in (1, 4)
+    assert (report["summary"]["rate"], len(report["measurements"])) == (0, 2)
     assert "no rate that was tried keeps p99 1 µs" in done.stdout
 
 

@@ -112,7 +112,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     with Program(slow, "--drain-timeout-s", "1h") as program, Caller(program.address) as caller:
         calls = [caller.start(infer_request("slow", {"x": rows(1, 64)}).SerializeToString()) for _ in range(200)]
         program.process.send_signal(signal.SIGTERM)
-        wait_for(program, "stopping: answering")
+        wait_for(program, "stopping: serving")
         assert program.stop(signal.SIGINT) == 128 + signal.SIGINT
         assert any(call.exception(LIMIT_S) for call in calls)
 
