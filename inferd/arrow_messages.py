@@ -11,8 +11,6 @@ import struct
 from struct import unpack_from
 from typing import Any
 
-__all__ = ["is_compressed", "unpacked_nbytes"]
-
 HEADER_TYPE, HEADER = 1, 2  # places of fields of Message
 BUFFERS, COMPRESSION = 2, 3  # places of fields of RecordBatch
 DICTIONARY_DATA = 1  # the place of a field of DictionaryBatch

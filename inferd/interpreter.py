@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-__all__ = ["interpreter"]
-
 
 def interpreter() -> list[str]:
     """An interpreter that finds modules where this one does: in the working folder only if this one does."""

@@ -35,21 +35,6 @@ from inferd.errors import InferdError, RequestError
 if TYPE_CHECKING:
     from collections.abc import Collection, Hashable, Mapping
 
-__all__ = [
-    "LIMITED",
-    "JsonLines",
-    "RepeatLimit",
-    "TerminalLines",
-    "TextLines",
-    "change",
-    "dropped",
-    "event",
-    "loop_failed",
-    "set_up",
-    "show_levels",
-    "shown_levels",
-]
-
 ROOT = "inferd"
 MAX_QUEUED_BYTES = 1 << 20  # of lines that stderr has not taken yet
 LINE_BYTES = 128  # what a line takes in the queue beside its text

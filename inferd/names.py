@@ -9,8 +9,6 @@ import ipaddress
 import re
 from functools import lru_cache
 
-__all__ = ["TYPES", "parse_name", "typed"]
-
 TYPES = ("dns", "uri", "ip", "email", "cn")  # the subject alternative names that count, and the common name
 HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+|(?i:urn):\S+")

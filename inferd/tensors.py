@@ -18,24 +18,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = [
-    "DTYPES",
-    "Array",
-    "array_of",
-    "as_numbers",
-    "bfloat16",
-    "bytes_of",
-    "distances",
-    "elements_of",
-    "encoded",
-    "is_fraction",
-    "numbers_as",
-    "objects",
-    "widened",
-    "word_of",
-    "zeros",
-]
-
 Array = np.ndarray[Any, np.dtype[Any]]
 
 DTYPES: dict[str, np.dtype[Any]] = {word: dtype for word, (_, _, dtype) in DATATYPES.items()}

@@ -14,8 +14,6 @@ from inferd.system.cgroup import pids
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["NoThread", "limit_told", "start_thread", "why_no_thread"]
-
 _PYTHON_SAYS = "can't start new thread"
 
 

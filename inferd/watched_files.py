@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["Watched", "read_file", "require_secret"]
-
 log = logging.getLogger(__name__)
 
 Made = TypeVar("Made")

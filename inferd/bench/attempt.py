@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from inferd._core.load.tls import Tls
     from inferd.client_inputs.connections import Handshake
 
-__all__ = ["Attempt", "on_its_way"]
-
 
 class Attempt:
     """A connection that is being made: TCP's, then by TLS its handshake."""

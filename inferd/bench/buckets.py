@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from inferd.tensors import Array
 
-__all__ = ["Lengths", "buckets_of", "lengths_of", "sets", "write_buckets"]
-
 MOST = 32  # sizes that an axis can have
 SHORTEST_TEXT = 16  # tokens: shorter texts cost nearly as much
 FED = ("input_ids", "attention_mask", "token_type_ids")  # by tokenize: its fields, and the graph's inputs where they are empty

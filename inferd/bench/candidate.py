@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import TextIO
 
-__all__ = ["Running", "Subject", "configuration", "in_force", "locate", "serving"]
-
 START_TIMEOUT_S = 300.0  # large models, and TensorRT, which builds its engine first
 STOP_TIMEOUT_S = 10.0
 

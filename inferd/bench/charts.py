@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["SERIES", "Axis", "Bar", "Bars", "Chart", "Limit", "Line", "Mark", "Stop", "escape", "linear", "logarithmic", "markup"]
-
 SERIES = 6  # colours that can be told apart
 DASHES = ("", "6 3", "2 2", "8 3 2 3", "4 2", "10 4")
 TICKS = 5  # of a linear axis, about

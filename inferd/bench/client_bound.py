@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from inferd.bench.measurement import Latency, Measurement
 
-__all__ = ["BUSY", "LATE", "Effort", "reason", "sent_late"]
-
 BUSY = 0.9  # a generator that is busy for more than this share of its time is at its limit
 STARVED = 0.7  # of that time, if it ran for less, it was kept from running
 DELAYED = 0.5  # one that waited for a core for more than this share of the time in which it had work has too little of the machine,

@@ -14,8 +14,6 @@ from msgspec.structs import replace
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
 
-__all__ = ["GAIN", "Settings", "Space", "climb"]
-
 GAIN = 1.02  # a step that brings less than this is none
 
 

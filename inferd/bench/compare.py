@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement
     from inferd.bench.report import Report
 
-__all__ = ["Change", "Comparison", "compare", "compare_measurements"]
-
 SIDES = ("before", "after")
 THRESHOLD = 0.05
 MARGIN = 0.5  # what two runs of one unchanged server may well differ by: half as much again, or a third less

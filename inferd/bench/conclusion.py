@@ -24,20 +24,6 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement
     from inferd.bench.report import Report
 
-__all__ = [
-    "Conclusion",
-    "Confidence",
-    "Word",
-    "as_fields",
-    "beside",
-    "conclude",
-    "conditions_of",
-    "failing",
-    "is_client_bound",
-    "of_comparison",
-    "slo_of",
-]
-
 FEW, FEW_FOR_P99 = 100, 1000  # requests
 STEADY = 0.10  # rounds whose rates differ by less are alike
 ENOUGH_ROUNDS = 4

@@ -13,8 +13,6 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement
 
-__all__ = ["ERRORS", "Condition", "broken", "parse_conditions"]
-
 EXPECTED = "expected FIGURE>LIMIT as in 'p99>50ms', 'errors>0.1%' or 'rate<1000'"
 ERRORS, RATE = "errors", "rate"
 

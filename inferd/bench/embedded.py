@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from inferd.engine.local_call import LocalCall
     from inferd.tensors import Array
 
-__all__ = ["check_in_flight", "measure"]
-
 AHEAD_NS = 200_000_000  # arrivals that are drawn in advance
 AHEAD_COUNT = 10_000
 MOST_IN_FLIGHT = 1024  # of a closed loop: each is a thread

@@ -14,7 +14,8 @@ import msgspec
 from inferd.bench import report, terminal
 from inferd.bench.conclusion import as_fields, conclude
 from inferd.bench.findings import duration, number_of
-from inferd.bench.tables import Line, Row, Table, one_line, stage_words
+from inferd.bench.tables import Line, Row, Table, stage_words
+from inferd.bench.verdicts import one_line
 from inferd.engine.configuration.batching import why_alone
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from inferd.bench.report import Report
     from inferd.bench.tune import Target, Trial, Tuned, Verdict
     from inferd.protocol.inference import ModelConfig
-
-__all__ = ["LINE_HEAD", "comments", "line_of", "report_of", "sentences", "tables", "unshared_words"]
 
 NOW = "as it is now"  # of the model: the settings that a report calls `default`
 MOST_REASONS = 4  # why settings could not be served, each told once

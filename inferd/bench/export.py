@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement
     from inferd.bench.report import Report
 
-__all__ = ["histogram_log", "intervals_csv", "measurements_csv"]
-
 
 def histogram_log(report: Report, log: IntervalLog | None = None) -> str:
     """An HdrHistogram log (.hlog): one line a measurement, or one an interval where `log` has them, tagged with the number and load of the

@@ -20,28 +20,6 @@ if TYPE_CHECKING:
 
     from inferd.bench.measurement import Measurement
 
-__all__ = [
-    "Curve",
-    "Drift",
-    "Findings",
-    "Judged",
-    "Point",
-    "Rounds",
-    "Scenario",
-    "Search",
-    "Slo",
-    "Soak",
-    "Stress",
-    "Versions",
-    "curve",
-    "drift",
-    "judge",
-    "number_of",
-    "parse_slo",
-    "per_second",
-    "point",
-]
-
 ACHIEVED = 0.99  # of the rate asked for; fewer responses mean saturation
 UNITS_US = {"us": 1.0, "µs": 1.0, "μs": 1.0, "ms": 1e3, "s": 1e6}  # with the micro sign, and with the Greek letter
 FIGURES = ("mean", "p50", "p90", "p99", "p999", "max")

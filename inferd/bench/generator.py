@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from inferd.bench.verify import Verifier
     from inferd.config import Address
 
-__all__ = ["MAX_KEPT_BYTES", "WORKER_DIED", "Target", "interval_length_s", "measure"]
-
 INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
 SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
 HEADSTART_S = 0.05  # from the word to the first request

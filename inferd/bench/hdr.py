@@ -17,8 +17,6 @@ import numpy as np
 from inferd.bench.measurement import BUCKETS, HIGHEST_NS, Histogram, highest_ns, lowest_ns
 from inferd.errors import ConfigError
 
-__all__ = ["decode", "encode"]
-
 # HdrHistogram's V2 format, as its Java original writes it: all big-endian.
 COOKIE, COMPRESSED_COOKIE = 0x1C849303 | 0x10, 0x1C849304 | 0x10
 HEADER = struct.Struct(">iiiiqqd")  # cookie, payload bytes, index offset, significant digits, lowest, highest, ratio

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from inferd.bench.report import Report
     from inferd.bench.tables import Table
 
-__all__ = ["comparison_page", "page"]
-
 SAFE = "default-src 'none'; style-src 'unsafe-inline'"  # a browser holds us to it: nothing is loaded, nothing runs
 NARROW = 5  # columns that fit a phone; of more each row becomes a card there
 GLYPHS = {"good": "✓", "bad": "✕", "doubt": "?"}

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from inferd.bench.sizes import Sizes
     from inferd.client_inputs.targets import Description
 
-__all__ = ["OPTIONS", "Requests", "make", "parse_parameter"]
-
 # Options of a command line that `make` takes.
 OPTIONS = (
     *("files", "npz", "json", "images", "clips", "texts", "table", "recorded"),

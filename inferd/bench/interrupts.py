@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["Once", "ignore_interrupts", "interrupted_once", "interrupts_held", "interrupts_noted"]
-
 OF_TERMINALS = frozenset({signal.SIGINT, signal.SIGHUP})
 NUMBERS = (*OF_TERMINALS, signal.SIGTERM)
 AGAIN_S = 0.5  # timeout(1) sends SIGTERM to its child and to the group, so that one comes twice: only a later one is a second

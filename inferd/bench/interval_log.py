@@ -12,8 +12,6 @@ from inferd.bench.measurement import Histogram
 if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement, Sparse
 
-__all__ = ["IntervalLog", "Line"]
-
 MOST_LINES = 300  # of a measurement; each takes a hundred KiB at most
 
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from inferd._core.load.scheduled_load import ScheduledLoad
 
-__all__ = ["Ending", "Responses", "Task", "work"]
-
 LOOK_S = 0.05  # the parent's word and LoadGen's end are noticed after at most
 WARM_UP_REQUESTS = 8  # at least, of each that is under way at once; fewer where they take longer than
 WARM_UP_S = 5.0

@@ -12,21 +12,6 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import numpy as np
 
-__all__ = [
-    "HIGHEST_NS",
-    "PART_BITS",
-    "WHOLE",
-    "Histogram",
-    "Interval",
-    "Latency",
-    "Load",
-    "Measurement",
-    "ServerSide",
-    "Sparse",
-    "Stage",
-    "Verification",
-]
-
 WHOLE = "request"  # the stage that is all of a request in the server
 MISSING = 0.01  # of the connections, on the average: more are not only made anew
 PART_BITS = 10  # each power of two is cut into 2^10 parts: three significant digits, HdrHistogram's own buckets

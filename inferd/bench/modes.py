@@ -20,23 +20,6 @@ from inferd.errors import ConfigError, InferdError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = [
-    "Mode",
-    "Outcome",
-    "Progress",
-    "along",
-    "carry_out",
-    "parse_ramp",
-    "parse_slo",
-    "parse_steps",
-    "search",
-    "single",
-    "soak",
-    "steps",
-    "stress",
-    "versions",
-]
-
 MOST_STEPS = 1000  # of --steps and --ramp
 SEARCH_STEPS = 40
 MOST_BOUND = 3  # rates at which the generator is the limit, while none keeps the target: lower ones would measure it, not the server

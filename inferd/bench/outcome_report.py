@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from inferd.bench.modes import Outcome
     from inferd.bench.report import Report
 
-__all__ = ["report_of"]
-
 NO_SUBMISSION = "VALID is LoadGen's word for these settings: a result of MLPerf takes 600 s at least, and as many queries as its rules say"
 
 

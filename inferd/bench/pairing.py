@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from inferd.bench.measurement import Load, Measurement
 
-__all__ = ["Pair", "same_loads", "stresses", "unlike"]
-
 GOODPUT = "requests/s"
 
 

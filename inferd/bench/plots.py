@@ -16,15 +16,14 @@ from inferd.bench.findings import duration, number_of, per_second
 from inferd.bench.hdr import decode
 from inferd.bench.plots_server import batches, memory, stages
 from inferd.bench.plots_sides import compared_versions, rounds, searched, turns
-from inferd.bench.tables import ROUNDS, group_of, judged_by, name_of, one_line
+from inferd.bench.tables import ROUNDS, group_of, judged_by, name_of
+from inferd.bench.verdicts import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from inferd.bench.measurement import Histogram, Measurement
     from inferd.bench.report import Report
-
-__all__ = ["plots"]
 
 WIDE = 10.0  # more than so many times as long: the axis is logarithmic
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement
     from inferd.bench.report import Report
 
-__all__ = ["batches", "memory", "stages"]
-
 MOST_BARS = 12
 STAGES = ("outside", "decode", "queue", "preprocess", "execute", "encode", "other")  # in the order of a bar, with its colours
 STAGE_COLOURS = {"outside": 7, "decode": 5, "queue": 2, "preprocess": 4, "execute": 1, "encode": 3, "other": 8}

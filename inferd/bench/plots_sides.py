@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement
     from inferd.bench.report import Report
 
-__all__ = ["compared_versions", "forest", "rounds", "searched", "turns"]
-
 MOST_BARS = 24
 SIDES = {"best": "best", "default": "as it is now"}  # of a tuning, as a report has them: as a chart names them
 VERDICT_COLOURS = {"worse": 9, "better": 10, "unclear": 11}

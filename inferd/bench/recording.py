@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from inferd.protocol.inference import InferTensorContents, ModelInferRequest
     from inferd.tensors import Array
 
-__all__ = ["MAX_FILE_BYTES", "read_recording", "readdress"]
-
 MAX_FILE_BYTES = 1 << 30
 MOST_REQUESTS = 1_000_000
 PREFIX = struct.Struct(">BI")  # compressed or not, length

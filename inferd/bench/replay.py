@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from inferd.record.reader import Recorded, Segments
     from inferd.tensors import Array
 
-__all__ = ["arrivals_of", "is_record", "recorded_requests"]
-
 Offsets = np.ndarray[Any, np.dtype[np.int64]]
 
 

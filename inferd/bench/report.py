@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from inferd.client_inputs.connections import Spoken
 
-__all__ = ["SCHEMA", "Report", "check_writable", "load", "make", "save", "versions_here", "write_text"]
-
 SCHEMA = 1
 MAX_FILE_BYTES = 256 << 20
 MOST = 1e18  # larger numbers are none that anybody measured

@@ -15,8 +15,6 @@ from inferd.compare.statistics import drawn_blocks, student
 if TYPE_CHECKING:
     from inferd.bench.sides import Figure, Side
 
-__all__ = ["CONFIDENCE", "ROUNDS", "limits", "took_turns"]
-
 CONFIDENCE = 0.95
 ROUNDS = 4  # from so many measurements of a load on, they are what is resampled
 LEAST_INTERVALS = 4

@@ -17,8 +17,6 @@ from inferd.errors import ConfigError, InferdError
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Samples"]
-
 COLUMNS = 4  # int64 each: intended, sent, done in ns, code
 ROW_BYTES = 8 * COLUMNS
 

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from inferd.bench.generator import Target
     from inferd.bench.verify import Verifier
 
-__all__ = ["SCENARIOS", "parse_scenario", "run"]
-
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 PERCENTILES = {"SingleStream": 0.9, "MultiStream": 0.99, "Server": 0.99, "Offline": 0.99}  # MLPerf's own
 LEAST_QUERIES = {"SingleStream": 100, "MultiStream": 700, "Server": 500, "Offline": 1}  # what early stopping needs, rounded up

@@ -19,8 +19,6 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BLOCK", "Arrivals", "parse"]
-
 BLOCK = 4096  # arrivals drawn at once; a part of what the seed means, as two streams are drawn in turn
 LOWEST_RATE, HIGHEST_RATE = 1e-3, 100e6  # a second
 LARGEST_BURST = 1_000_000

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from ssl import SSLContext
 
-__all__ = ["STAGES", "Reader", "family", "parse_metrics", "rss_bytes"]
-
 TIMEOUT_S = 5.0
 HURRIED_S = 0.5  # the same after Ctrl-C
 MAX_PAGE_BYTES = 16 << 20

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from inferd.bench.samples import Samples
     from inferd.bench.schedule import Arrivals
 
-__all__ = ["EMBEDDED", "Checks", "Looks", "Session"]
-
 EMBEDDED = "embedded:"  # TARGET of in-process ONNX Runtime
 MEMORY_LOOKS = 120  # at the server's memory, in a soak
 DESCRIBED_S = 10.0  # a server has to say in this time what it serves

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from inferd.bench.measurement import Interval, Measurement
 
-__all__ = ["FIGURES", "INTERRUPTED", "RATE", "STALL_S", "Figure", "Side", "stalled", "value_of"]
-
 STALL_S = 0.5  # a longest latency below this is no stall, however many times the other side's; nor is a silence,
 SILENCES = 3  # which must be so many times the other side's, too,
 SILENT, GOOD = 0.05, 0.8  # in an interval with less than this share of what the better ones have: were they fewer, the rate would tell

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from inferd.client_inputs.inputs import Spec
 
-__all__ = ["MAX_SIZE", "Sizes", "check_sizes", "parse_sizes"]
-
 MAX_SIZE = 1 << 30
 EXPECTED = "expected NAME:AXIS=uniform:16..128, normal:MEAN,SD, lognormal:MEAN,SD or choice:32,64,128"
 

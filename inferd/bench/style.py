@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["style"]
-
 # Lines of 3:1 and text of 4.5:1 contrast at least on their background; neighbours differ in lightness, too, and lines in dashes.
 # The last two are for what is no stage of the server.
 LIGHT = ("#1f6fd1", "#c2410c", "#0f766e", "#7c3aed", "#8a6100", "#be185d", "#858f9a", "#5b6670")

@@ -19,29 +19,6 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Latency, Measurement, ServerSide
     from inferd.bench.report import Report
 
-__all__ = [
-    "BATCHES",
-    "EXPECTING_ERRORS",
-    "ROUNDS",
-    "Line",
-    "Row",
-    "Table",
-    "compared",
-    "found_no_rate",
-    "group_of",
-    "heading",
-    "judged_by",
-    "name_of",
-    "one_line",
-    "outline",
-    "settings_words",
-    "stage_words",
-    "stages_of",
-    "tables",
-    "time_of",
-    "warnings",
-]
-
 LATENCY_HEAD = ("mean", "p50", "p90", "p99", "p99.9", "max")
 MOST_CODES = 4  # errors that are named, the most frequent first
 FEW = 100  # requests; p99 of fewer is the longest of all

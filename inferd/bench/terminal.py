@@ -14,7 +14,8 @@ from inferd.bench.conclusion import beside, conclude
 from inferd.bench.findings import duration, number_of
 from inferd.bench.measurement import Load
 from inferd.bench.modes import Progress as Step
-from inferd.bench.tables import Line, Table, heading, one_line, tables, warnings
+from inferd.bench.tables import Line, Table, heading, tables, warnings
+from inferd.bench.verdicts import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from inferd.bench.measurement import Interval, Measurement
     from inferd.bench.report import Report
-
-__all__ = ["Parts", "Progress", "is_rich", "render", "result", "show"]
 
 STYLES = {"good": "bold green", "bad": "bold red", "doubt": "bold yellow", "main": "bold", "": ""}
 MARKS = {"good": "✓", "bad": "✗", "doubt": "?"}

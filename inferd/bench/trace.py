@@ -25,8 +25,6 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["read", "scaled"]
-
 COLUMNS = ("arrival_s", "offset_s", "time_s", "arrival", "offset", "timestamp", "time", "ts")  # looked for when none is named
 LONGEST_S = 366 * 86400.0  # from the first arrival to the last
 MAX_BYTES = 256 << 20

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     Serve = Callable[["Settings | None"], AbstractContextManager["Server"]]
     Tell = Callable[[str, "Settings | None", float, float], None]
 
-__all__ = ["Server", "Target", "Trial", "Tuned", "Verdict", "compare", "tune"]
-
 LUCK = 0.05  # the best must not be better by chance more often than this
 FEW = 200  # requests; a measurement with fewer says little of a p99, so all become longer
 TURNS = 10  # as long as so many median latencies, too: batches that end together would else be in or out by chance

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from inferd.bench.compare import Change, Comparison
 
-__all__ = ["cells", "interval_words", "markdown", "one_line", "plain"]
-
 MOST = 1e3  # times as much: past it digits say nothing
 
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Measurement
     from inferd.tensors import Array
 
-__all__ = ["ATOL", "RTOL", "Verifier"]
-
 RTOL = 1e-4
 ATOL = 1e-5
 BFLOAT16_ROUNDING = 2.0**-7

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from inferd.bench.schedule import Arrivals
     from inferd.config import Address
 
-__all__ = ["CODES", "DRAIN_S", "Ending", "Expected", "Piece", "Plan", "Worker"]
-
 SCHEDSTAT = "/proc/thread-self/schedstat"  # ns in which the thread ran, ns in which it could have, and how often it did
 PATH = b"/inference.GRPCInferenceService/ModelInfer"
 CODES = [

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
-__all__ = ["Asked", "opened", "tried", "waited"]
-
 
 @dataclass
 class Asked:

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from inferd.bench.session import Session
     from inferd.bench.terminal import Progress
 
-__all__ = ["bench"]
-
 CLIENT_BOUND, INCONCLUSIVE = "client-bound", "inconclusive"
 RESERVED = frozenset(
     {

@@ -15,8 +15,6 @@ from inferd.cli.typed import typed
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["compare"]
-
 COLOURS = {"worse": "red", "better": "green", "unclear": "yellow"}
 
 

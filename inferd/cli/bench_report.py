@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-__all__ = ["report", "written"]
-
 
 @click.command(epilog=sentence("bench report"))
 @click.argument("file", type=click.Path())

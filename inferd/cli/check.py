@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from inferd.engine.configuration.checkup import Finding
     from inferd.engine.files.places import Place
 
-__all__ = ["check"]
-
 COLOURS = {"rejected": "red", "warning": "yellow", "ignored": "yellow", "obeyed": "green"}
 MAX_WIDTH = 120
 

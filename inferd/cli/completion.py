@@ -7,8 +7,6 @@ from click.shell_completion import get_completion_class
 
 from inferd.cli.verbs import program
 
-__all__ = ["completion"]
-
 VARIABLE = "_INFERD_COMPLETE"  # the script sets it when it asks `inferd` what may come next
 SHELLS = ("bash", "zsh", "fish")
 

@@ -12,16 +12,15 @@ import msgspec
 
 from inferd.cli.exit_codes import ExitCode
 from inferd.cli.named_files import missing_files
-from inferd.cli.options import GROUPS, SettingsCommand, takes_settings
+from inferd.cli.options import SettingsCommand, group_title, takes_settings
 from inferd.cli.say import complain
 from inferd.config import fields, spell
-from inferd.serving.memory.budget import most_bytes, settled, spelled, worst_case
+from inferd.serving.memory.budget import most_bytes, settled, worst_case
+from inferd.config.share import spelled
 from inferd.system.memory_limit import memory_limit_bytes
 
 if TYPE_CHECKING:
     from inferd.config import Settings
-
-__all__ = ["config", "markdown"]
 
 
 @click.command(cls=SettingsCommand)
@@ -80,7 +79,7 @@ def markdown() -> str:
     lines: list[str] = []
     for group, grouped in groupby(fields().values(), key=lambda field: field.group):
         members = list(grouped)
-        lines += [f"### {GROUPS[group]}", "", "| setting | default | accepts | what it does |", "|---|---|---|---|"]
+        lines += [f"### {group_title(group)}", "", "| setting | default | accepts | what it does |", "|---|---|---|---|"]
         for field in members:
             default = f"`{field.left_out}`" if spell(field, field.default) else field.left_out
             lines.append(f"| `{field.name}` | {default} | {field.expected} | {field.summary} |")

@@ -30,8 +30,6 @@ from inferd.errors import ConfigError, InferdError, StartError
 if TYPE_CHECKING:
     from inferd.tensors import Array
 
-__all__ = ["demo"]
-
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40
 SHADES = " .:-=+*#%@"

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from inferd.client_inputs.reach import Reach
     from inferd.compare.outputs import Rule
 
-__all__ = ["diff"]
-
 COLOURS = {"WORSE": "red", "SAME": "green", "INCONCLUSIVE": "yellow"}
 
 

@@ -26,7 +26,8 @@ from inferd.cli.options import SettingsCommand, takes_settings
 from inferd.config import fields, spell, without_secrets
 from inferd.engine.remote import local_paths
 from inferd.errors import InferdError
-from inferd.serving.memory.budget import most_bytes, settled, spelled
+from inferd.serving.memory.budget import most_bytes, settled
+from inferd.config.share import spelled
 from inferd.system import descriptors
 from inferd.system.memory_limit import memory_limit_bytes
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
     from inferd.config import Settings
     from inferd.engine.model import Model
-
-__all__ = ["Fact", "doctor", "examine"]
 
 # An ONNX model of one node, y = Identity(x), FP32 [1]: what a provider must be able to run. (onnx.helper made it: IR 7, opset 13.)
 TINY_MODEL = bytes.fromhex(

@@ -18,8 +18,6 @@ from inferd.cli.exit_codes import ExitCode
 from inferd.cli.number import Whole
 from inferd.errors import ConfigError, InferdError
 
-__all__ = ["drain"]
-
 PIDFD_GET_INFO = 0xC040FF0B  # of linux/pidfd.h, with the first 64 bytes of its struct
 PIDFD_INFO_EXIT = 1 << 3  # in what is asked for, and told: how it ended, of one whose parent knows already
 

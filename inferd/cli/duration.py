@@ -11,8 +11,6 @@ from inferd.config import parse_duration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Duration", "timeout_option"]
-
 LONGEST_S = 366 * 86_400.0
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["COMMANDS", "MEANINGS", "VERDICTS", "ExitCode", "of_verdict", "sentence"]
-
 
 class ExitCode(IntEnum):
     OK = 0

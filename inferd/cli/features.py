@@ -14,8 +14,6 @@ from inferd.cli.say import aligned, say
 if TYPE_CHECKING:
     from inferd.scikit_learn import Exported
 
-__all__ = ["features"]
-
 SHOWN_COLUMNS = 40
 
 

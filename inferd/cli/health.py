@@ -12,8 +12,6 @@ from inferd.cli.say import say
 from inferd.client_inputs.reach import Reach
 from inferd.config import Address, is_http, parse_target
 
-__all__ = ["address", "health"]
-
 CHECK = "/grpc.health.v1.Health/Check"
 
 

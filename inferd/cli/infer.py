@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from inferd.client_inputs.targets import Description, Response, Target
     from inferd.tensors import Array
 
-__all__ = ["infer"]
-
 
 @click.command()
 @click.argument("target")

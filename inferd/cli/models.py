@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from inferd.config import Address
 
-__all__ = ["models"]
-
 CHECK = "check."  # begins the name of a property that says what a check found
 INFERENCE, CONTROL = "/inference.GRPCInferenceService", "/inferd.v1.ModelControl"
 LOOK_S = 1.0  # between two looks at how a load goes on

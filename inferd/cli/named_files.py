@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from inferd.config import Settings
 
-__all__ = ["SECRET_FILES", "missing_files"]
-
 SECRET_FILES = ("tls_key", "token_file")  # settings whose files hold what nobody else may know
 MADE_FOLDERS = ("model_cache", "record")  # that the server makes
 

@@ -10,8 +10,6 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Fraction", "Whole", "share_of", "share_option"]
-
 MOST = 10**9  # a larger upper limit is nothing that a reader has to know
 
 

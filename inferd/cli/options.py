@@ -17,8 +17,6 @@ from inferd.config import CONFIG_FILE, CONFIG_VARIABLE, Field, fields, load_sett
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["GROUPS", "REREAD", "SettingsCommand", "takes_settings"]
-
 REREAD = "inferd.reread"  # in the context's meta: the settings as the same flags, variables and file have them now
 ALL = "inferd.help_all"  # in the context's meta: help shows every flag
 
@@ -60,12 +58,17 @@ class SettingsCommand(click.Command):
         shown = [*(settings if shows_all or self.common else []), *((OWN, row) for row in own)]
         width = min(max(len(first) for _, (first, _) in shown), COLUMN)  # a longer one has a line of its own
         for group, members in groupby(shown, key=lambda pair: pair[0]):
-            with formatter.section(GROUPS.get(group, group)):
+            with formatter.section(group_title(group)):
                 formatter.write_dl([(first.ljust(width), text) for _, (first, text) in members], col_max=COLUMN)
         if not (shows_all or self.common):
             with formatter.indentation():
                 formatter.write_paragraph()
                 formatter.write_text("Every flag of `inferd serve` works here, too.")
+
+
+def group_title(group: str) -> str:
+    """The title of a group of settings; that of a part's own group is its name."""
+    return GROUPS.get(group, group.capitalize())
 
 
 class Switch(click.Option):

@@ -15,9 +15,6 @@ from inferd.tensors import Array, objects, widened, word_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["as_json", "as_text", "save_npz"]
-
-
 BAR = 30  # characters of the longest bar
 MOST_LABEL = 40  # characters of a label in a table
 BEST = 5  # classes of a row in a table

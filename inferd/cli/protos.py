@@ -10,8 +10,6 @@ import click
 
 from inferd.cli.say import say
 
-__all__ = ["protos"]
-
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))

@@ -13,8 +13,6 @@ from inferd.watched_files import require_secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["FLAGS", "TLS", "TOKEN_FILE", "reach_of", "reaches_by_tls", "with_options"]
-
 TOKEN_FILE = click.option("--token-file", metavar="FILE", help="File with the token that the server asks for, in its first line.")
 TLS = (
     click.option("--tls", is_flag=True, help="Use TLS; the server has a certificate of a public authority."),

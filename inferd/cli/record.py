@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from inferd.record.decoded import Tensor
     from inferd.record.reader import Recorded, Segments
 
-__all__ = ["record"]
-
 SHOWN = 8  # values of a tensor
 SAMPLE = 10_000  # requests of one version whose latencies are kept
 PATHS = click.argument("paths", metavar="PATH...", nargs=-1, required=True)

@@ -6,8 +6,6 @@ import click
 
 from inferd.cli.number import Whole
 
-__all__ = ["REQUESTS"]
-
 REQUESTS = (
     click.option("--input", "files", multiple=True, metavar="[NAME=]FILE.npy", help="One input: .npy, or JSON such as 'x=[[1, 2]]'."),
     click.option("--npz", multiple=True, metavar="FILE", help="Named inputs of one request; several are sent in turn."),

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from inferd.config import Address
 
-__all__ = ["rollout"]
-
 SERVICE = "/inferd.v1.Rollouts"
 LOOK_S = 0.5  # between two looks at a rollout that is shown live
 ENDED = ("PROMOTED", "ROLLED_BACK", "STOPPED")

@@ -12,8 +12,6 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["aligned", "colours", "complain", "echo", "near_path", "one_line", "painted", "printable", "say"]
-
 
 def say(text: str, *, err: bool = False) -> None:
     """A line, or several, on stdout or stderr."""

@@ -19,7 +19,8 @@ from inferd.cli.named_files import SECRET_FILES
 from inferd.cli.options import REREAD, SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import ConfigError, StartError
-from inferd.serving.memory.budget import most_bytes, spelled
+from inferd.serving.memory.budget import most_bytes
+from inferd.config.share import spelled
 from inferd.system.memory_limit import memory_limit_bytes
 from inferd.watched_files import require_secret
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from inferd.config import Settings
     from inferd.serving.summary import ModelSummary
-
-__all__ = ["announce", "require_onnxruntime", "serve"]
 
 
 @click.command(cls=SettingsCommand, common=True)

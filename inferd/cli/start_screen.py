@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from inferd.config import Settings
     from inferd.serving.summary import ModelSummary
 
-__all__ = ["command_name", "loading", "started"]
-
 MAX_MODELS = 20  # that have a line
 MAX_VERSIONS = 3  # that are not served and named
 SAMPLES = {"--image": "FILE.jpg", "--audio": "FILE.wav", "--text": "'some words'", "--csv": "FILE.csv"}

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from inferd.bench.session import Session
     from inferd.bench.tune import Server, Target, Trial, Tuned
 
-__all__ = ["tune"]
-
 MOST_ROWS = 1024  # of a batch, unless --batch-sizes says otherwise
 ALIKE = (
     "the model pads, and no requests of unequal length are seen, so no buckets are tried: give texts or arrays as unequal as those that "

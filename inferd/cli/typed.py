@@ -10,8 +10,6 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Typed", "typed", "typed_here"]
-
 SECRET = "--metadata"  # whose values may be tokens
 
 

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-__all__ = ["VERBS", "program"]
-
-# verb -> what `inferd --help` says; the verb's own module is inferd/cli/<verb>.py and its command has the verb's name
+# verb -> what `inferd --help` says. Its own module is inferd/cli/<verb>.py, its command has its name, and exit_codes.py has its row.
 VERBS = {
     "serve": "Serve ONNX files or a model repository over gRPC and REST.",
     "infer": "Send one request to a server, or run a model once without one.",

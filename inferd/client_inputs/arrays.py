@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from inferd.tensors import Array
 
-__all__ = ["MAX_BYTES", "read_arrays"]
-
 MAX_BYTES = 1 << 30  # of a file's arrays in memory; of all bodies of a bench together
 MOST_ARRAYS = 1024  # of a .npz file
 DIRECTORY_BYTES = 1 << 20  # of a .npz file's directory

@@ -22,21 +22,6 @@ if TYPE_CHECKING:
     from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
-__all__ = [
-    "HTTP1",
-    "Handshake",
-    "Spoken",
-    "connected",
-    "context_of",
-    "explanation",
-    "failed",
-    "name_of",
-    "protocol_of",
-    "said",
-    "spoken",
-    "unanswered",
-]
-
 WAIT_S = 5.0  # for a connection with its handshake,
 GREETED_S = 1.0  # and for what the server says by itself then
 READ_NBYTES = 1 << 16

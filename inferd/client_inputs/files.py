@@ -13,8 +13,6 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["read_stream", "read_whole"]
-
 PIECE_BYTES = 1 << 20
 
 

@@ -23,8 +23,6 @@ from inferd.tensors import DTYPES, Array, encoded, is_fraction, numbers_as, obje
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Spec", "check_datatypes", "from_arguments", "from_json", "from_npz", "listed", "parse_shapes", "random_inputs", "suit"]
-
 MAX_JSON_BYTES = 256 << 20
 
 

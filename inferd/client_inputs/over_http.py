@@ -17,8 +17,6 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["BINARY", "Place", "response_message", "whole_requests"]
-
 BINARY = "binary_tensor_data"  # the extension, as a server lists it
 JSON_NBYTES = struct.Struct("=q")  # how the load generator has it in front of a response; -1 stands for all of it
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from inferd.client_inputs.targets import Description
     from inferd.tensors import Array
 
-__all__ = ["fit", "read", "reject_random"]
-
 MAX_BYTES = 1 << 30  # of all files and texts together
 
 # The first step of an input that no random bytes are for -> what is.

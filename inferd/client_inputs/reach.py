@@ -14,8 +14,6 @@ from inferd.watched_files import require_secret
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["PLAINTEXT", "Reach", "explained"]
-
 MAX_TOKEN_FILE_BYTES = 1 << 20
 
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from inferd.client_inputs.inputs import Spec
     from inferd.client_inputs.targets import Description
 
-__all__ = ["from_csv"]
-
 MAX_FILE_BYTES = 1 << 30
 EXACT = 2.0**53  # below it a float has every whole number; this one may have been the next, which it was rounded to
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from inferd.engine.files.places import Place
     from inferd.tensors import Array
 
-__all__ = ["Description", "Local", "Response", "Target", "failure_over_http", "open_target", "require_client"]
-
 
 class Description(NamedTuple):
     """A model as its target describes it; `version` is empty for the newest. config: its ModelConfig; None where nobody tells it."""

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["ranked_by", "told_by"]
-
 LEAST_ROWS = 20  # fewer rows prove nothing
 ALIKE = 0.95  # the least share of rows: ties, and probabilities that are calibrated separately, may differ from the label
 ORDER = {TEXT: 0, LABEL: 1, NUMBER: 2}

@@ -28,22 +28,6 @@ from inferd.tensors import Array, as_numbers, encoded, word_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "ABSOLUTE",
-    "ARGMAX",
-    "AUTO",
-    "MOST",
-    "MOST_MISMATCHES",
-    "NONE",
-    "RANKED",
-    "Difference",
-    "OutputDifference",
-    "Rule",
-    "compare",
-    "decisions_of",
-    "tolerance_of",
-]
-
 MOST_MISMATCHES = 16  # texts of one output: there may be one for each pair of shapes
 TOP = 5  # classes whose order is compared
 RELATIVE = {"FP16": 1e-2, "BF16": 2e-2}  # default tolerances, of the datatype's own rounding; RELATIVE_ELSE of others

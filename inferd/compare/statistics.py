@@ -23,24 +23,6 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = [
-    "GROUPS",
-    "MAX_FIGURE",
-    "Band",
-    "Count",
-    "Excess",
-    "MeanShift",
-    "clopper_pearson",
-    "drawn_blocks",
-    "hodges_lehmann",
-    "mcnemar",
-    "quantile_threshold",
-    "rate_band",
-    "rate_evidence",
-    "student",
-    "wilson",
-]
-
 CONFIDENCE = 0.95
 TINY = 1e-18  # a term of a sum that changes no digit of it
 

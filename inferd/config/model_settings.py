@@ -12,8 +12,6 @@ import msgspec
 from inferd.config.field import about
 from inferd.config.units import GiB, TiB
 
-__all__ = ["ModelSettings"]
-
 
 class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     # Models

@@ -9,8 +9,6 @@ import difflib
 import re
 from urllib.parse import SplitResult, urlsplit
 
-__all__ = ["SCHEMES", "check_url", "is_url", "split_url", "without_secrets"]
-
 SCHEMES = ("s3", "gs", "az", "http", "https", "oci")
 _BEGINS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # In any text, another program's error for one: the user and password of a URL, and what follows its path, which may be a signature.

@@ -13,11 +13,9 @@ if TYPE_CHECKING:
     from inferd.config.share import Share
     from inferd.errors import ConfigError
 
-__all__ = ["PartSettings"]
-
 
 class PartSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Fields are declared as those of ServerSettings are; their names begin with the part's, for one table has them all.
+    """Fields are declared as those of ServerSettings are. No two parts have a setting of one name, for one table has them all.
 
     reloaded: those that a running server takes on SIGHUP.
     """

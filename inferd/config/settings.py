@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from inferd.config.part_settings import PartSettings
 
-__all__ = ["OF_PARTS", "RELOADED", "Settings", "check_all", "fields"]
-
 
 def _settings_of_parts() -> list[type[PartSettings]]:
     modules = [f"{package}.settings" for package in PARTS]

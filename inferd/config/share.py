@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["GiB", "KiB", "MiB", "Share", "spelled"]
-
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
 

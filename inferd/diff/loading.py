@@ -15,8 +15,6 @@ from inferd.bench.server_side import rss_bytes
 from inferd.diff.sources import parse_source, place_of
 from inferd.errors import InferdError
 
-__all__ = ["loaded"]
-
 TIMEOUT_S = 600
 
 

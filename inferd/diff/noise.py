@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from inferd.diff.sources import Source
     from inferd.tensors import Array
 
-__all__ = ["floor", "raised"]
-
 MOST = 512  # requests that are asked again
 GROUPS = (2, 3, 5, 8, 16, 7)  # requests in one batch, in turn
 TIMES = 3.0  # the floor is of a sample: so much more is noise, too

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from inferd.diff.report import Distribution, Report
 
-__all__ = ["page"]
-
 MARKS = {Word.SAME: "good", Word.WORSE: "bad", Word.INCONCLUSIVE: "doubt"}
 MANY_VALUES = 32
 LEAST = 1e-9  # on a logarithmic axis: less is shown as this

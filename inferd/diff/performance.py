@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from inferd.diff.requests import Request
     from inferd.diff.sources import Source
 
-__all__ = ["CONFIDENCE", "THRESHOLD", "measure"]
-
 THRESHOLD = 0.05
 CONFIDENCE = 0.95
 EQUIVALENCE = 0.90  # of both one-sided tests

@@ -10,8 +10,6 @@ import msgspec
 from inferd.bench.compare import Comparison
 from inferd.compare.outputs import Difference
 
-__all__ = ["FORMAT", "DiffVerdict", "Distribution", "Failures", "Limits", "Report", "Truth", "Word", "Worst"]
-
 FORMAT = 1
 
 

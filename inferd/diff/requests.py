@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from inferd.client_inputs.targets import Description
     from inferd.tensors import Array
 
-__all__ = ["Request", "is_record", "random_requests", "recorded_requests", "requests_in"]
-
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 KINDS = (".npz", ".json", ".npy", ".txt", ".csv", *PICTURES, *SOUNDS)

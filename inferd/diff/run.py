@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from inferd.diff.sources import Source
     from inferd.tensors import Array
 
-__all__ = ["run"]
-
 SHOWN_VALUES = 64  # of a tensor of one of the worst requests
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)
 MOST_TRANSITIONS = 12

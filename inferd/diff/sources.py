@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from inferd.engine.files.places import Place
     from inferd.tensors import Array
 
-__all__ = ["Source", "Where", "check_inputs", "parse_source", "place_of"]
-
 THREADS = 1  # of either model, which else chooses by its own timings at load: two loads of one model could differ by that alone
 HINT = "expected a model file, REPO/MODEL/VERSION, or a server as HOST:PORT/MODEL:VERSION"
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from inferd.compare.outputs import OutputDifference
     from inferd.diff.report import Report
 
-__all__ = ["character", "judge", "percent"]
-
 CONFIDENCE = 0.95
 FEW = 0.05  # share of rows
 SOME = 8  # decisions: where NEW were as likely to make one as OLD, none at all has a chance of 1 in 256

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from inferd.compare.outputs import OutputDifference
     from inferd.diff.report import Report, Worst
 
-__all__ = ["HEAD", "junit", "output_cells", "plain", "values_words"]
-
 MARKS = {Word.SAME: "✓", Word.WORSE: "✗", Word.INCONCLUSIVE: "?"}
 HEAD = ("", "rows changed", "flips", "rank changes", "largest difference", "mean", "of its size", "noise of OLD")
 FEW_VALUES = 6

@@ -6,7 +6,7 @@
 
 Requests from any number of threads and tasks share batches, as those of gRPC clients do. An engine belongs to the process that
 made it: its threads do not exist in a forked child, which must make its own Engine. numpy arrays go in and out; no input is kept or
-written to after the call. Never in here: transports, event loops.
+written to after the call. Never in here: transports, an event loop of its own.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
     from inferd.engine.model import Model
     from inferd.protocol.inference import ModelConfig
-
-__all__ = ["Engine", "Metadata", "TensorMetadata"]
 
 _PLAIN = (list, tuple, bool, int, float)  # numbers without a datatype
 MAX_TIMEOUT_S = 1e9  # a longer timeout counts as none

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from inferd.errors import RequestError
     from inferd.tensors import Array
 
-__all__ = ["LocalCall", "submit"]
-
 
 class LocalCall(Call):
     """The call of such a request. Any thread may set its future."""

@@ -1,4 +1,4 @@
-"""One version of one model: its contract, its queues, its instances, its life. Its `route` (_core/inference/path.pyx) has the middle of a
+"""One version of one model: its contract, its queues, its instances, its life. Its `route` (_core/inference/batched_route.pyx) has the middle of a
 request's path: check, submit, and runs on the event loop.
 
     LOADING --start--> READY --drain--> UNLOADING --close--> UNAVAILABLE
@@ -17,7 +17,8 @@ A model with preprocess steps has more queues (running/queues.py). It is never i
 
 The executor thread of a model with one instance starts with the first request, and ends when the model was idle for THREAD_IDLE_NS.
 
-`expire` is called some times a second while the model is active: while requests wait or run on threads. An idle model costs nothing. The
+`expire` is called some times a second while the model is active: while requests wait or run on threads, and until an idle
+executor thread was dismissed. An idle model costs nothing. The
 first request at an idle model makes it active (`activated`). An inline model is always idle: it runs waiting requests within the iteration,
 and its queue drops those that are too late.
 
@@ -64,8 +65,6 @@ if TYPE_CHECKING:
     from inferd.engine.runtime.runtime import Backend
     from inferd.protocol.inference import ModelConfig
     from inferd.steps.plan import Plan
-
-__all__ = ["Model", "State"]
 
 log = logging.getLogger("inferd.engine")
 
@@ -199,7 +198,7 @@ class Model:
         self.route.submit(request, call)
 
     def tap(self, tap: Tap) -> None:
-        """From now on `tap` sees each request and its response. On the loop."""
+        """From now on `tap` sees each request and its response. On the loop, or before the version starts."""
         self.queues.tap(tap)
 
     # ---- what is known of it ----

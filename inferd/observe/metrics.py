@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from inferd.observe.pages import Page
 
-__all__ = ["MergedMetrics", "Metrics"]
-
 log = logging.getLogger(__name__)
 
 # Replacements in the lines that prometheus_client writes for Triton's counters. In the text format it adds `_total` to their names, and in

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     Numbers = Sequence[tuple[str, str, Callable[[Model], float]]]  # of metrics: name, documentation, and what a model has of it
 
-__all__ = ["BATCH_BOUNDS_ROWS", "STAGES", "STAGE_BOUNDS_NS", "tables_of"]
-
 STAGES = ("decode", "queue", "preprocess", "execute", "encode", "request")
 
 # Upper bounds of the duration histograms: 5 us, about a tiny model's whole run, to 10 s, in steps of 2 to 2.5.

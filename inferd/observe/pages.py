@@ -18,8 +18,6 @@ from inferd.part.table import Combine
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-__all__ = ["Family", "Page", "Sample", "Sums", "merge"]
-
 
 class Sample(msgspec.Struct, array_like=True, frozen=True):
     """One line of a page."""

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     _Page = tuple[str, list[tuple[str, str]], list[bytes]]  # status, headers, body in parts
 
-__all__ = ["MAX_CONNECTIONS", "TIMEOUT_S", "ScrapeServer", "SharedPages", "response_of"]
-
 log = logging.getLogger(__name__)
 
 NAME = "inferd"  # the Server header: it names no version and no library

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from inferd.part.table import Column, Table
 
-__all__ = ["REST_S", "in_slices", "lines_of"]
-
 PIECES = 8  # between two looks at the clock
 SLICE_S = 0.001  # of writing, and then
 REST_S = 0.0001  # of rest: a thread that only gives Python up for a moment would get it again before the event loop has woken

@@ -8,8 +8,6 @@ import msgspec
 
 from inferd.errors import InvalidArgument
 
-__all__ = ["MAX_SHOWN_CHARS", "json_object", "member", "set_parameter", "wrong_json"]
-
 MAX_SHOWN_CHARS = 128  # of a client's text in an error
 
 

@@ -14,8 +14,6 @@ from inferd.errors import InvalidArgument
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-__all__ = ["JsonBody", "json_form"]
-
 MAX_ITEMS = 1 << 12  # of an array or a map in a body: each becomes Python objects, on the event loop
 MAX_SHOWN_CHARS = 128  # of an error that may hold a client's text
 

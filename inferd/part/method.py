@@ -9,8 +9,6 @@ from typing import Any, Literal
 from inferd.errors import InvalidArgument, ResourceExhausted
 from inferd.part.field_count import count_fields
 
-__all__ = ["MAX_FIELDS", "Method"]
-
 MAX_FIELDS = 8192  # of one message and the messages in it: a load of 1024 files has 4106
 RETRY_AFTER_NS = 5_000_000_000  # no event tells a client with too many streams when to retry
 

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["STATUSES", "Json", "errors", "get", "ok", "post", "reference", "state", "text"]
-
 Json = dict[str, Any]
 
 STATUSES = {

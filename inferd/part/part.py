@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from inferd.part.resource import Resource
     from inferd.part.table import Table
 
-__all__ = ["Part", "Version"]
-
 
 class Version(Protocol):
     """A version of a model that is about to start: engine.model.Model."""
@@ -28,7 +26,7 @@ class Part:
     """A feature of the server. Each hook does nothing until a part overrides it.
 
     The order is: methods and resources, start, starting of each version, ready, and at the end leave and stop. All run on the event loop,
-    except `metrics` (any thread), and `starting` of the first versions (the loader's thread). start() raises ConfigError and StartError.
+    except `metrics` (any thread). While the models of the start load, `starting` and `changed` run on the thread that loads them. start() raises ConfigError and StartError.
     """
 
     def methods(self) -> Mapping[str, Method]:

@@ -10,8 +10,6 @@ import msgspec
 if TYPE_CHECKING:
     from inferd._core.http.head import Head
 
-__all__ = ["JSON", "MAX_BODY_NBYTES", "Asked", "Headers", "Resource", "Response", "Verb", "json_response"]
-
 Headers = tuple[tuple[bytes, bytes], ...]
 JSON = ((b"content-type", b"application/json"),)
 MAX_BODY_NBYTES = 64 << 10

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     Row = tuple[tuple[str, ...], Sequence[float]]  # a value for each of the table's labels, and one for each column
     Kind = Literal["counter", "gauge", "histogram", "info"]
 
-__all__ = ["Column", "Combine", "Table", "counter", "durations", "gauge", "histogram_columns"]
-
 Combine = Literal["sum", "max", "min"]
 
 

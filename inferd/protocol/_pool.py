@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import Descriptor, FileDescriptor, ServiceDescriptor
 
-__all__ = ["FILES", "POOL", "namespace", "services"]
-
 
 def _load(pool: DescriptorPool) -> dict[str, FileDescriptor]:
     """Fills the pool from descriptors.binpb, which lists every file after the files that it imports."""

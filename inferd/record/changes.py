@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     Change = Callable[[str, bytes], bytes]
 
-__all__ = ["changes_of", "hashed", "read_key"]
-
 LEAST_KEY_BYTES = 16
 MOST_KEY_BYTES = 4096
 DIGEST_BYTES = 8

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from inferd._core.batching.tap import Tapped
 
-__all__ = ["Decoded", "Tensor", "decode", "outputs_of"]
-
 ARM = "rollout_arm"  # the parameter of a response that a rollout sets
 
 

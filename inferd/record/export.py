@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from inferd.record.reader import Recorded, Segments
 
-__all__ = ["column_datatypes", "export", "merge"]
-
 HEADS = ("id", "model", "version", "arm", "arrival", "code", "error")
 
 

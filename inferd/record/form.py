@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from inferd._core.codec.columns import Buffer, Columns, TensorColumns, Texts
 
-__all__ = ["FORMAT", "MAX_RANK", "SUFFIX", "arrow", "batch_of", "changed_of", "check_schema", "format_metadata", "schema_of"]
-
 FORMAT = 1
 FORMAT_KEY, VERSION_KEY, CHANGED_KEY = b"inferd.record", b"inferd.version", b"inferd.changed"
 SUFFIX = ".arrow"

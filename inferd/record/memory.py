@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["BATCH_BYTES", "BATCH_ROWS", "most_bytes", "room_bytes"]
-
 MAX_HELD_BYTES = 64 << 20  # of requests that wait to be recorded,
 MEMORY_PART = 16  # and no more than one part in so many of message_memory_bytes, which they are charged to
 BATCH_BYTES = 4 << 20  # a batch that is as large, or

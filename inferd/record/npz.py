@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from inferd.tensors import Array
 
-__all__ = ["write_npz"]
-
 LENGTH_NBYTES = 4  # little-endian, before an element
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from inferd.record.reader import Recorded
 
-__all__ = ["write_table"]
-
 GROUP_ROWS = 4096  # of a row group,
 GROUP_NBYTES = 64 << 20  # whose tensors have about so many bytes at most
 PLAIN = ("id", "model", "version", "arm", "code", "error")

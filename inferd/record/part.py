@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from inferd.part.part import Version
     from inferd.record.recorder import Recorder
 
-__all__ = ["RecordPart"]
-
 STOP_S = 5.0  # for the last requests to be recorded
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from inferd.tensors import Array
 
-__all__ = ["Recorded", "Segments", "is_record", "read"]
-
 CUT = "its end is missing; all batches before it are read"
 DAMAGED = "damaged at batch {}; only the batches before it are read"
 MAX_BATCH_NBYTES = 1 << 30  # of a packed batch, unpacked

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from inferd.part.part import Version
     from inferd.record.settings import Settings
 
-__all__ = ["Recorder"]
-
 log = logging.getLogger(__name__)
 
 PIECE = 32  # requests between two rests, which other threads wait for: about 50 us

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["parse_samples"]
-
 
 def parse_samples(items: Iterable[str]) -> dict[str, float]:
     """The share of each model, and of all others under ''. Without items every request is recorded. Raises ValueError that says what is

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from inferd.config.server_settings import ServerSettings
     from inferd.errors import ConfigError
 
-__all__ = ["Settings"]
-
 
 class Settings(PartSettings, frozen=True, kw_only=True):
     record: Annotated[

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from inferd._core.codec.columns import Columns
 
-__all__ = ["Writer", "segments_of"]
-
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0  # after a write that failed

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from inferd.rollout.state import Rollout
 
-__all__ = ["FILE", "Audit"]
-
 log = logging.getLogger("inferd.rollout")
 
 FILE = "rollouts.audit.jsonl"

@@ -4,8 +4,8 @@
     tick:  what the tallies have counted, and the shadow has compared -> the policy -> step, hold, promote or roll back: by one assignment
     end:   no split, no tally, no label `canary`
 
-The split has effect in the next request. A guard that compares responses (policy.PAIRED) has a shadow run beside the canary, on requests
-of the stable version. Never in here: evidence, files, which requests name a version.
+The split has effect in the next request. A shadow runs beside the canary, on requests of the stable version, unless the canary is
+unjudged and no guard compares responses (policy.PAIRED). Never in here: evidence, files, which requests name a version.
 """
 
 from __future__ import annotations
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.model import Model
     from inferd.rollout.live_rollout import Site
-
-__all__ = ["CANARY", "Canary"]
 
 log = logging.getLogger("inferd.rollout")
 

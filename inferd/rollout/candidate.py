@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.rollout.messages import Found, Tensor
 
-__all__ = ["ALPHA", "GUARDS", "evidence_of", "flip_words", "main", "mean_words"]
-
-
 # A shadow's, each with its default limit: a share of requests; of the mean, spreads of the stable output.
 GUARDS = {"errors": 0.01, "flips": 0.01, "shapes": 0.01, "mean": 0.1}
 ALPHA = 0.05  # of all guards together

@@ -21,8 +21,6 @@ from inferd.system.memory_limit import memory_limit_bytes
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MemoryWatch", "environment_of", "refuse_privileges", "start"]
-
 MEMORY_SHARE = 0.5  # of the memory that the server may use; a limit of addresses would end what CUDA and mapped files only reserve
 WATCH_S = 0.1  # between two looks at what it holds
 PR_SET_NO_NEW_PRIVS = 38

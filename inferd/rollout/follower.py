@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from inferd.rollout.roster import Roster
     from inferd.rollout.state import Kind, Rollout
 
-__all__ = ["Follower"]
-
 log = logging.getLogger("inferd.rollout")
 
 RETRY_S = 5.0  # until the next look at the file where labels could not be read

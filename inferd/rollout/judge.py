@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from inferd.rollout.messages import Found
     from inferd.tensors import Array
 
-__all__ = ["LEARNED_NBYTES", "LEARNED_REQUESTS", "MAX_WORDS", "Judge"]
-
 LEARNED_REQUESTS = 100  # these tell which outputs speak of one decision
 LEARNED_NBYTES = 4 << 20  # of the stable version's responses: fewer requests tell where these are larger
 WORST = 5  # requests that are kept

@@ -14,6 +14,4 @@ if TYPE_CHECKING:
     from inferd.rollout.live_rollout import LiveRollout, Site
     from inferd.rollout.state import Rollout
 
-__all__ = ["KINDS"]
-
 KINDS: Mapping[Kind, Callable[[Rollout, Site], LiveRollout]] = {Kind.SHADOW: Shadow, Kind.CANARY: Canary}

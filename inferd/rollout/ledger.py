@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from inferd.rollout.audit import Audit
     from inferd.rollout.state import Rollout, RolloutFile, Table
 
-__all__ = ["Ledger"]
-
 log = logging.getLogger("inferd.rollout")
 
 

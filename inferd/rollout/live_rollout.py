@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from inferd.engine.models.repository import Repository
     from inferd.rollout.state import Rollout
 
-__all__ = ["LiveRollout", "Site"]
-
 
 class Site(Protocol):
     """The parts of the server that a live rollout may use. processes: of this server; each decides by its own requests."""
@@ -58,4 +56,4 @@ class LiveRollout(Protocol):
         counts."""
 
     def abandon(self) -> None:
-        """The server stops: frees what it has, and changes nothing. `tick` tells the last counts. Idempotent."""
+        """The server stops, or this process gives the rollout up: frees what it has, and changes nothing. `tick` tells the last counts. Idempotent."""

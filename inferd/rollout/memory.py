@@ -12,8 +12,6 @@ from inferd.rollout.policy import Seen
 if TYPE_CHECKING:
     from inferd.rollout.state import Rollout
 
-__all__ = ["check_memory"]
-
 
 class Memory(msgspec.Struct, forbid_unknown_fields=True):
     """seen: by a canary. found: by a shadow, also by one beside a canary. Each is None until there is something."""

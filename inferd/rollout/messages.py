@@ -11,8 +11,6 @@ from inferd.compare.statistics import Count
 from inferd.rollout.shift import OutputShift
 from inferd.rollout.state import Evidence
 
-__all__ = ["Failed", "Found", "Mirrored", "Progress", "Ready", "Setup", "Spec", "Tensor", "Worst"]
-
 Spec = tuple[str, str, tuple[int, ...]]  # name, datatype word, shape; -1: any size
 Tensor = tuple[str, str, tuple[int, ...], int]  # name, datatype word, shape, bytes: these follow the message
 

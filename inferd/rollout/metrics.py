@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from inferd.rollout.state import Rollout
 
-__all__ = ["tables_of"]
-
 MODEL = ("model", "kind")
 BOUNDS = ("estimate", "lower", "upper", "limit")
 

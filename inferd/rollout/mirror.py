@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from inferd._core.batching.tap import Tap, Tapped
     from inferd.rollout.messages import Setup
 
-__all__ = ["Mirror"]
-
 log = logging.getLogger("inferd.rollout")
 
 WINDOW = 128  # requests that the process has and has not reported

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from inferd.engine.models.repository import Repository
     from inferd.part import Method, Resource, Table
 
-__all__ = ["RolloutPart"]
-
 
 class Given(Protocol):
     settings: ServerSettings

@@ -16,8 +16,6 @@ from inferd.rollout.rpc import MAX_REPORT_NBYTES
 if TYPE_CHECKING:
     from inferd.rollout.rpc import RolloutControl
 
-__all__ = ["RolloutPaths"]
-
 MODEL = "v2/models/{model}/rollout"
 
 

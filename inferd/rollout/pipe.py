@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-__all__ = ["Closed", "Pipe"]
-
 HEAD = struct.Struct("<II")  # bytes of the message, and of what follows it
 MAX_NBYTES = 1 << 30  # of both
 MAX_PARTS = 256  # that one call of the system takes

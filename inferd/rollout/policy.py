@@ -24,22 +24,6 @@ import numpy as np
 
 from inferd.compare.statistics import GROUPS, MAX_FIGURE, Band, Count, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
 
-__all__ = [
-    "ALPHA",
-    "UNJUDGED",
-    "Counts",
-    "Decision",
-    "Finding",
-    "Guard",
-    "Kind",
-    "Plan",
-    "Policy",
-    "Seen",
-    "by_group",
-    "percent",
-    "strength",
-]
-
 ALPHA = 0.05  # of all guards in all processes together
 FROZEN_AFTER = 1000  # stable latencies that the threshold of p99 is made of
 # A request is slow above so many times the stable p99, and this on top. A version that gets one request of ten has colder caches and

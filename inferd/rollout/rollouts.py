@@ -5,7 +5,7 @@
 
 The `LiveRollout` of each kind acts on requests (shadow.py, canary.py); the roster has them all. Every change is written (ledger.py), and
 other processes of the server follow the file (follower.py). Each model has a lock, so that no rollout waits for another model. Methods
-belong to the event loop's thread. Never in here: statistics, transports.
+belong to the event loop's thread; `status` is for any thread. Never in here: statistics, transports.
 """
 
 from __future__ import annotations
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from inferd.engine.models.repository import Repository
     from inferd.rollout.ledger import Ledger
     from inferd.rollout.live_rollout import LiveRollout, Site
-
-__all__ = ["Rollouts"]
 
 log = logging.getLogger("inferd.rollout")
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from inferd.rollout.live_rollout import LiveRollout
     from inferd.rollout.state import Rollout, Table
 
-__all__ = ["Roster", "Start"]
-
 
 class Start(Enum):
     """The state of a rollout that begins. REVOCABLE: it ends if its client leaves. FINAL: it is written or undone without the client."""

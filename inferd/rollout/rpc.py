@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from inferd.rollout.rollouts import Rollouts
     from inferd.rollout.state import Rollout
 
-__all__ = ["RolloutControl"]
-
 SERVICE = "inferd.v1.Rollouts"
 MAX_STEPS = 100
 MAX_GUARDS = 16

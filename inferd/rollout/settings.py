@@ -7,8 +7,6 @@ from typing import Annotated
 from inferd.config.field import about
 from inferd.config.part_settings import PartSettings
 
-__all__ = ["Settings"]
-
 
 class Settings(PartSettings, frozen=True, kw_only=True):
     max_rollouts: Annotated[

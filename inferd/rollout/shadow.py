@@ -29,15 +29,13 @@ if TYPE_CHECKING:
     from inferd.rollout.live_rollout import Site
     from inferd.rollout.state import Rollout
 
-__all__ = ["Shadow"]
-
 MAX_HELD = 2048  # requests that wait for the candidate: older ones would say little of today's
 MAX_HELD_NBYTES = 16 << 20  # of them: clients' messages need the same memory
 MAX_WHY = 1000  # characters of why a candidate cannot be loaded
 
 
 class Shadow:
-    """The live rollout of a shadow. A canary has one, too, where a guard compares responses. alpha: of each guard."""
+    """The live rollout of a shadow. A canary has one, too, unless it is unjudged and no guard compares responses. alpha: of each guard."""
 
     def __init__(self, rollout: Rollout, site: Site, alpha: float = ALPHA / len(GUARDS)) -> None:
         self._rollout, self._site, self._alpha = rollout, site, alpha

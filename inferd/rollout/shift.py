@@ -23,8 +23,6 @@ from inferd.tensors import Array, as_numbers, is_fraction
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["LEARNED_AFTER", "OutputShift", "floats_of", "worst_of"]
-
 LEARNED_AFTER = 200  # requests
 MAX_PLACES = 64  # on the last axis; with more, and in an output of one axis, all elements have one mean
 LARGEST = 1e100  # a larger value counts as this one: its square has to be a number, too

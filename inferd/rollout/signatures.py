@@ -9,8 +9,6 @@ if TYPE_CHECKING:
 
     from inferd.rollout.messages import Spec
 
-__all__ = ["difference"]
-
 
 def difference(stable: tuple[Iterable[Spec], Iterable[Spec]], candidate: tuple[Iterable[Spec], Iterable[Spec]]) -> str:
     """The first difference between two signatures, each inputs and outputs, in words; '' where none matters. The candidate's inputs may

@@ -22,22 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = [
-    "ENDED",
-    "FILE",
-    "LONGEST_S",
-    "Evidence",
-    "Kind",
-    "Rollout",
-    "RolloutFile",
-    "State",
-    "Table",
-    "Verdict",
-    "begun",
-    "merged",
-    "running",
-]
-
 log = logging.getLogger("inferd.rollout")
 
 FILE = "rollouts.json"

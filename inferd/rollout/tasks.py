@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from inferd.rollout.state import Rollout
 
-__all__ = ["Tasks"]
-
 log = logging.getLogger("inferd.rollout")
 
 

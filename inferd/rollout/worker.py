@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from inferd.rollout.follower import Follower
     from inferd.rollout.roster import Roster
 
-__all__ = ["Worker"]
-
 log = logging.getLogger("inferd.rollout")
 
 FOLLOW_S = 0.5  # between two looks at the file, which another process may have changed
 
 
 class Worker:
-    """Owns the thread, which begins with the first rollout. The methods belong to the event loop's thread."""
+    """Owns the thread, which begins at the start where there is a file, else with the first rollout. The methods belong to the event loop's thread."""
 
     def __init__(self, roster: Roster, follower: Follower) -> None:
         self._roster, self._follower = roster, follower

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from inferd.compare.outputs import Difference
 
-__all__ = ["worst_value"]
-
 MAX_TEXT = 40  # characters of a value
 
 

@@ -24,8 +24,6 @@ from inferd.scikit_learn.trained import Trained
 from inferd.steps.columns import MISSING_WORDS
 from inferd.tensors import Array, distances
 
-__all__ = ["TRIAL_ROWS", "Difference", "Tolerance", "agrees", "compare", "scikit_learn_results", "settle_columns", "stand_ins"]
-
 TRIAL_ROWS = 8
 MISSING_ROWS = 256  # which way a missing value goes, each node of a tree says for itself
 UNSEEN_TEXT = "\u2205 never seen"

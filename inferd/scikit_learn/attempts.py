@@ -33,8 +33,6 @@ from inferd.scikit_learn.samples import Sample, varied
 from inferd.scikit_learn.served import Column, Served
 from inferd.scikit_learn.trained import Trained, as_features, last_of
 
-__all__ = ["Attempt", "attempted"]
-
 # Steps, and members of such, that give another result on either side of a threshold.
 _DECIDE_AT = re.compile(r"(?:DecisionTree|ExtraTree|HistGradientBoosting)(?:Classifier|Regressor)|KBinsDiscretizer|Binarizer")
 # Steps that take the nearest records of training, of which some may be equally near.

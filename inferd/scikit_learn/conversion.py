@@ -27,8 +27,6 @@ from inferd.scikit_learn.thresholds import Threshold, estimator_of, threshold_of
 from inferd.scikit_learn.trained import Trained, as_features, last_of, library, without_text_imputers
 from inferd.scikit_learn.trees import keep_trees
 
-__all__ = ["MATRIX", "Converted", "convert", "with_shapes"]
-
 MATRIX = "features_in"  # the one input of graphs that do not take columns apart
 _OLDER_OPSETS = {"": 18, "ai.onnx.ml": 3}  # for the converters that know no newer ones, and say so
 _CURES = {

@@ -12,8 +12,6 @@ from inferd.scikit_learn.learned import inner_steps
 from inferd.scikit_learn.nodes import Nodes, become
 from inferd.tensors import Array
 
-__all__ = ["MISSING_TEXTS", "keep_encoders"]
-
 # The graph's names of missing values that are categories of a text column. U+FFFF is never part of text that is interchanged, so that
 # the text "nan" is a text like any other.
 MISSING_TEXTS = {"nan": "\uffffnan", "None": "\uffffNone"}

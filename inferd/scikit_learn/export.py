@@ -20,8 +20,6 @@ from inferd.scikit_learn.served import FORMATS, Column
 from inferd.scikit_learn.trained import Trained, load_pipeline, trained
 from inferd.scikit_learn.writing import config_of, labels_of, write_model
 
-__all__ = ["DEFAULT_TOLERANCE", "Exported", "export"]
-
 DEFAULT_TOLERANCE = 1e-5
 
 

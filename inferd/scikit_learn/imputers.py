@@ -17,9 +17,6 @@ from inferd.scikit_learn.learned import flagged_of, inner_steps, is_missing, kep
 from inferd.scikit_learn.nodes import Nodes, become
 from inferd.tensors import Array
 
-__all__ = ["keep_imputers"]
-
-
 _FAR = np.finfo(np.float64).max  # between records that have no value in common
 
 

@@ -17,9 +17,6 @@ from inferd.scikit_learn.thresholds import estimator_of
 from inferd.steps.columns import MISSING_WORDS
 from inferd.tensors import Array
 
-__all__ = ["Learned", "flagged_of", "inner_steps", "is_missing", "kept_of", "learn"]
-
-
 MOST_POINTS = 256  # of one column that one step is asked for
 MOST_MEMBERS = 50  # of one forest, say: more trees split at more of the same
 # Steps that give a column for each that they take, in the same order.

@@ -12,8 +12,6 @@ import numpy as np
 from inferd.scikit_learn.trained import library
 from inferd.tensors import Array
 
-__all__ = ["Nodes", "become", "takes_fp64"]
-
 
 def become(step: Any, write: Callable[[Nodes], str], width: int) -> None:
     """Has skl2onnx convert a step so. write: adds the nodes, and gives the name of their result, [rows, `width`] of `Nodes.floats`."""

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-__all__ = ["called", "culprit"]
-
 Part = Callable[[Any], Any]  # another step in place of one -> the part of the whole pipeline that it is the last of
 
 

@@ -22,9 +22,6 @@ from inferd.scikit_learn.trained import Trained, library
 from inferd.steps.columns import twin_of
 from inferd.tensors import Array, objects
 
-__all__ = ["Sample", "made_sample", "read_sample", "varied"]
-
-
 MADE_ROWS = 256
 EXACT = 1 << 53  # FP64 has every whole number up to it
 MOST_ROWS = 10_000  # of a file; more say nothing more

@@ -21,8 +21,6 @@ from inferd.steps.records import arrow_record
 from inferd.steps.table import compile_table
 from inferd.tensors import DTYPES, Array
 
-__all__ = ["FORMATS", "Column", "Served"]
-
 FORMATS = tuple(options.Columns.Format.keys())
 
 Record = Mapping[str, Any]

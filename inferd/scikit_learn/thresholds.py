@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Threshold", "estimator_of", "threshold_of", "without_threshold"]
-
 _WORDS = frozenset({"FixedThresholdClassifier", "TunedThresholdClassifierCV"})
 
 

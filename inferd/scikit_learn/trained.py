@@ -20,8 +20,6 @@ from inferd.errors import ConfigError, StartError
 from inferd.scikit_learn.learned import Learned, inner_steps, learn
 from inferd.scikit_learn.thresholds import estimator_of
 
-__all__ = ["Trained", "as_features", "library", "load_pipeline", "trained"]
-
 CURE = "pip install 'inferd[features]'"
 
 

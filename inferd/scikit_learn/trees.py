@@ -19,8 +19,6 @@ from inferd.scikit_learn.learned import inner_steps
 from inferd.scikit_learn.nodes import takes_fp64
 from inferd.scikit_learn.trained import library
 
-__all__ = ["keep_trees"]
-
 _TREES = re.compile(r"(?:DecisionTree|ExtraTrees?|RandomForest|(?:Hist)?GradientBoosting)(Classifier|Regressor)")
 _WAYS = "nodes_missing_value_tracks_true"  # 1: a missing value goes left
 _NUMBERS = ("nodes_values", "class_weights", "target_weights", "base_values")

@@ -14,8 +14,6 @@ from inferd.scikit_learn.served import Column
 if TYPE_CHECKING:
     from inferd.scikit_learn.trained import Trained
 
-__all__ = ["config_of", "labels_of", "write_model"]
-
 
 def config_of(
     trained: Trained, columns: Sequence[Column], *, form: str, matrix: bool, source: str, outputs: Mapping[str, str], by_class: str = ""

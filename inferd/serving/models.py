@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from inferd.engine.models.repository import Repository
     from inferd.engine.remote.refreshing import Refresher
 
-__all__ = ["Models", "control_mode"]
-
 log = logging.getLogger(__name__)
 
 
@@ -81,7 +79,7 @@ class Models:
         return next((folder / f".inferd-{name}" for folder in _folders(self._settings) if os.access(folder, os.W_OK)), None)
 
     def load(self) -> None:
-        """Loads the models of the start. Raises ConfigError and StartError. On the loader's thread."""
+        """Loads the models of the start. Raises ConfigError and StartError. On a thread that may wait, never on the loop."""
         watch_heap()
         self._load()
         if self._lifecycle is not None:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from inferd.errors import RequestError
     from inferd.part import Table
 
-__all__ = ["OnDemand"]
-
 RETRY_AFTER_NS = 10**9
 MISS_BOUNDS_NS = tuple(step * 10**zeros for zeros in range(6, 11) for step in (1, 2, 5))  # 1 ms to 50 s
 

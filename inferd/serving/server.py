@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from inferd.serving.processes.systemd import Inherited
-__all__ = ["Server"]
 
 log = logging.getLogger(__name__)
 

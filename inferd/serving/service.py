@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from inferd.engine.models.repository import Repository
     from inferd.serving.on_demand import OnDemand
 
-__all__ = ["InferenceService"]
-
 log = logging.getLogger(__name__)
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.engine.models.repository import Repository
 
-__all__ = ["ModelSummary", "summaries"]
-
 # The first step of an input -> the flag of `inferd infer` for its files or texts.
 FLAGS = {"decode_image": "--image", "decode_audio": "--audio", "tokenize": "--text", "columns": "--csv"}
 

@@ -18,15 +18,14 @@ import numpy as np
 
 from inferd.steps import numbers
 from inferd.steps.audio_container import BadClip
-from inferd.steps.audio_file import LEAST_RATE, MOST_RATE, AudioDecoder, Check, Floats, checked_samples, resampler
+from inferd.steps.audio_file import LEAST_RATE, MOST_RATE, AudioDecoder, Check, checked_samples, resampler
+from inferd.steps.audio_wav import Floats
 from inferd.steps.audio_spectrum import DEFAULT_MELS, Spectrum
 from inferd.steps.numbers import Apply
 from inferd.steps.pipeline import Array, Content, EntryPlace, RowPipeline, TensorType, Value, within, wrong_row
 
 if TYPE_CHECKING:
     from inferd.protocol.options import DecodeAudio, Preprocess, Samples, Step
-
-__all__ = ["compile_audio"]
 
 MAX_REQUEST_BYTES = 256 << 20  # of what the clips of one request become: 70 minutes at 16 kHz
 

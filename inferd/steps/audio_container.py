@@ -6,8 +6,6 @@ FLAC tells by itself, all but how much there is (audio_flac.py). Never in here: 
 
 from __future__ import annotations
 
-__all__ = ["TAKEN", "BadClip", "corrupt", "cut_off", "format_of", "only_tags"]
-
 TAKEN = "expected a WAV, FLAC, OGG or MP3 file"
 
 # Files of other formats: at which byte they have which bytes, and the format's name.

@@ -25,8 +25,6 @@ from inferd.steps.audio_mp3 import DECODER_DELAY, mp3_frames
 from inferd.steps.audio_ogg import check_ogg
 from inferd.steps.audio_wav import Floats, plain_wav
 
-__all__ = ["LEAST_RATE", "MOST_RATE", "AudioDecoder", "Check", "Floats", "checked_samples", "resampler"]
-
 LEAST_RATE, MOST_RATE = 1_000, 192_000  # samples a second, of files and of steps
 MOST_CHANNELS = 8
 LOUDEST = 32_768.0  # of FP32 samples, which should lie within -1 and 1, and are taken as they are: far beyond it powers would overflow

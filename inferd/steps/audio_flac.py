@@ -4,8 +4,6 @@ silently. Never in here: libraries, samples.
 
 from __future__ import annotations
 
-__all__ = ["announced_frames", "uncounted"]
-
 _COUNT = slice(18, 26)  # of the file: of STREAMINFO, which comes first, the 64 bits whose last 36 are the number
 _COUNT_BITS = 36
 

@@ -15,8 +15,6 @@ import numpy as np
 
 from inferd.steps.audio_container import BadClip, corrupt, cut_off, only_tags
 
-__all__ = ["DECODER_DELAY", "mp3_frames"]
-
 DECODER_DELAY = 529  # samples that libmpg123 leaves out behind a tag
 
 MOST_TAGS = 16  # in front of an MP3

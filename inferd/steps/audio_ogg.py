@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 from inferd.steps.audio_container import TAKEN, BadClip, corrupt, cut_off, only_tags
 
-__all__ = ["check_ogg"]
-
 MOST_PAGES_A_SECOND = 400  # a packet of Opus lasts 2.5 ms at least
 MOST_OTHER_PAGES = 1_000  # of headers
 

@@ -18,8 +18,6 @@ from inferd.steps.pipeline import Array, within
 if TYPE_CHECKING:
     from inferd.protocol.options import LogMel
 
-__all__ = ["DEFAULT_MELS", "Frames", "Spectrum", "mel_weights"]
-
 MOST_HOP = 1 << 20
 MOST_BANDS = 1_024
 DEFAULT_FFT, DEFAULT_HOP, DEFAULT_MELS = 400, 160, 80

@@ -13,8 +13,6 @@ import numpy as np
 
 from inferd.steps.audio_container import BadClip, cut_off
 
-__all__ = ["Floats", "PlainWav", "plain_wav"]
-
 MOST_CHUNKS = 1_000  # in front of the samples
 UNKNOWN_BYTES = 0x7FFF0000  # and above: a file that was written before its length was known, whose samples go on to its end
 

@@ -26,8 +26,6 @@ from inferd.protocol import options
 if TYPE_CHECKING:
     from inferd.protocol.options import Column as Written
 
-__all__ = ["FIXED", "MISSING_WORDS", "BadValue", "Column", "Features", "column_of", "meant_by", "twin_of"]
-
 Features = tuple[Any, ...]  # numbers, or one text
 
 # The datatypes of a graph's input that columns can feed: what kinds of features each takes.

@@ -6,8 +6,6 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["read_csv", "write_csv"]
-
 _BLANK = " \t\r\n"
 
 

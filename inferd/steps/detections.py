@@ -19,8 +19,6 @@ from inferd.steps.stage import At, Last
 if TYPE_CHECKING:
     from inferd.protocol.options import DetectBoxes
 
-__all__ = ["MAX_BOXES", "MAX_CANDIDATES", "compile_detections"]
-
 PARTS_OF_ONE = ("sigmoid", "softmax")  # steps that make scores of 0 to 1; what a graph gives may have any size
 DEFAULT_SCORE = 0.25
 DEFAULT_OVERLAP = 0.45

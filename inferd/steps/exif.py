@@ -11,8 +11,6 @@ import struct
 
 from inferd.steps.picture_file import jpeg_segments
 
-__all__ = ["UPRIGHT", "block_orientation", "jpeg_orientation"]
-
 UPRIGHT = 1
 
 _APP1 = 0xE1  # of a JPEG file

@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-__all__ = ["CenterCrop", "Letterbox", "Pad", "Pass", "Resampling", "Resize", "Shape", "Sides", "Size", "Unfit", "View", "fold"]
-
 Size = tuple[int, int]  # height, width
 
 

@@ -28,8 +28,6 @@ from inferd.steps.scratch import scratch
 if TYPE_CHECKING:
     from inferd.protocol.options import Preprocess
 
-__all__ = ["compile_image"]
-
 MOST_PIXELS = 1 << 30  # that a step may allow; they take from 3 GB (a plain JPEG) to 19 (a progressive one of four inks, turned)
 FILTERS = ("BILINEAR", "BICUBIC")  # methods that weigh pixels, with and without antialiasing
 MAX_SIDE = 65535  # pixels of one side of a picture, and of whatever is made of it: the kernel's limit, and JPEG's own

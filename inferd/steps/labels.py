@@ -10,8 +10,6 @@ import numpy as np
 from inferd.errors import ConfigError
 from inferd.steps.pipeline import Array
 
-__all__ = ["MAX_LABELS_BYTES", "read_labels"]
-
 MAX_LABELS_BYTES = 4 << 20
 SHOWN_CHARACTERS = 100
 

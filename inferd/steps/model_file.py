@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["model_file"]
-
 
 def model_file(name: str, folders: Sequence[Path], repository: Path | None = None) -> Path:
     """The regular file `name` in the first of the model's folders that has it.

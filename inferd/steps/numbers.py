@@ -17,8 +17,6 @@ from inferd.steps.pipeline import Array
 if TYPE_CHECKING:
     from inferd.protocol.options import Cast, Normalize, Scale
 
-__all__ = ["CASTS", "cast", "normalize", "scale"]
-
 Apply = Callable[[Array], Array]
 
 CASTS = ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64", "BOOL")

@@ -25,8 +25,6 @@ from inferd.steps.stage import At, Inner, Last, Run
 if TYPE_CHECKING:
     from inferd.protocol.options import OutputStep, Postprocess
 
-__all__ = ["OutputSteps", "compile_output"]
-
 DEFAULT_K = 5
 _FLOATS = ("FP16", "FP32", "FP64")
 DEFAULT_MASK = "attention_mask"

@@ -46,8 +46,6 @@ from inferd.steps.scratch import pages, scratch
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-__all__ = ["MAX_PIXELS", "Decoder", "Picture"]
-
 MAX_PIXELS = 50_000_000  # default of max_pixels
 MAX_RATIO = 256  # without max_pixels: most decoded pixels for each pixel that the first resize makes (16 times its height and width)
 ALWAYS_PIXELS = 25_000_000  # without max_pixels: so many may be decoded in any case, for photographs of most phones

@@ -17,21 +17,6 @@ from typing import NamedTuple
 
 from inferd.steps.png_text import EXIF_PROFILE, TEXT_CHUNKS, XMP, keyword, profile, text
 
-__all__ = [
-    "FORMATS",
-    "Png",
-    "Segment",
-    "Webp",
-    "file_format",
-    "has_all_rows",
-    "is_arithmetic",
-    "jpeg_segments",
-    "read_png",
-    "read_webp",
-    "tidied_jpeg",
-    "unpadded_jpeg",
-]
-
 FORMATS = ("JPEG", "PNG", "WebP", "BMP")
 
 _BEGINNINGS = (

@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["FREE_BYTES", "PictureMemory", "memory"]
-
 FREE_BYTES = 16 << 20  # a picture that takes less is not counted
 LOOK_S = 0.1  # how often a picture that waits is asked whether anybody still waits for it
 

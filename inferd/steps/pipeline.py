@@ -19,22 +19,6 @@ import numpy as np
 from inferd.errors import ConfigError, InvalidArgument, RequestError
 from inferd.steps.model_file import model_file
 
-__all__ = [
-    "Array",
-    "Check",
-    "Content",
-    "EntryPlace",
-    "InputPipeline",
-    "OutputPipeline",
-    "PadAxis",
-    "RowPipeline",
-    "TensorType",
-    "Value",
-    "detached",
-    "within",
-    "wrong_row",
-]
-
 Array = np.ndarray[Any, np.dtype[Any]]
 
 # One input of one request, rows first. BYTES: the elements of all rows in order, which are valid until the request has its response.

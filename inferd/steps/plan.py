@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
     from inferd.protocol.options import Postprocess, Preprocess
 
-__all__ = ["Pipelines", "Plan", "compile_steps"]
-
 log = logging.getLogger("inferd.steps")
 
 Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape as Signature has it

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 import zlib
 
-__all__ = ["EXIF_PROFILE", "MAX_TEXT_BYTES", "TEXT_CHUNKS", "XMP", "keyword", "profile", "text"]
-
 TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
 XMP, EXIF_PROFILE = b"XML:com.adobe.xmp", b"Raw profile type exif"
 MAX_TEXT_BYTES = 1 << 20  # of a text, decompressed: Pillow's limit, too

@@ -26,8 +26,6 @@ from inferd.steps.columns import BadValue, Column, meant_by, twin_of
 from inferd.steps.csv_lines import read_csv
 from inferd.steps.pipeline import Value, wrong_row
 
-__all__ = ["MAX_RECORD_BYTES", "READERS", "Reader", "Row", "arrow_record", "listed"]
-
 MAX_RECORD_BYTES = 128 << 10  # of one record in any format. The csv module takes no longer field
 CHECK_ROWS = 32  # between two looks at whether somebody waits
 

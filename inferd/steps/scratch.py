@@ -10,8 +10,6 @@ import numpy as np
 
 from inferd.steps.pipeline import Array
 
-__all__ = ["KEPT_BYTES", "Scratch", "pages", "scratch"]
-
 KEPT_BYTES = 16 << 20  # of memory on one thread, for all uses: pictures of five million pixels. Larger ones get theirs, and give it back
 
 

@@ -12,8 +12,6 @@ from inferd.errors import ConfigError
 from inferd.steps.labels import read_labels
 from inferd.steps.pipeline import Array, EntryPlace, TensorType
 
-__all__ = ["At", "Inner", "Last", "Run"]
-
 # An array and the run's inputs by the graph's names -> the array after the step; rows first.
 Run = Callable[[Array, Mapping[str, Array]], Array]
 

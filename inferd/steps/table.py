@@ -24,8 +24,6 @@ from inferd.steps.records import READERS, Reader, Row, listed
 if TYPE_CHECKING:
     from inferd.protocol.options import Preprocess
 
-__all__ = ["MAX_COLUMNS", "compile_table"]
-
 MAX_COLUMNS = 4096
 MAX_TENSOR_COLUMNS = 256  # each is an input of the request, of which there are no more
 TOGETHER_REQUESTS = 64

@@ -14,8 +14,6 @@ from inferd.steps.pipeline import Array, EntryPlace, PadAxis, RowPipeline, Tenso
 if TYPE_CHECKING:
     from inferd.protocol.options import Preprocess
 
-__all__ = ["STEPS", "compile_tensor"]
-
 STEPS = ("scale", "normalize", "cast")
 DEFAULT_DATATYPE = "FP32"
 WIDE = ("FP64", "INT32", "INT64", "UINT32", "UINT64")  # which FP32 rounds: scaled and normalized in FP64 for a graph that takes it

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from inferd.protocol.options import Preprocess, Tokenize
 
-__all__ = ["compile_text"]
-
 DEFAULT_MAX_TOKENS = 512
 MAX_TEXT_BYTES = 64 << 10  # of one text: 15 to 50 ms of work. Longer ones are rejected: their first tokens may depend on all of them
 MAX_TEXT_BYTES_A_TOKEN = 16  # texts may be so long where max_tokens is large

@@ -15,8 +15,6 @@ from inferd.system import cgroup
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["SpareCores", "process_age_s", "ticks", "waited_s"]
-
 
 def ticks(cpus: Collection[int] = (), root: Path = Path("/")) -> tuple[int, int]:
     """Idle ticks and all ticks since boot, of these processors; of all where none is named. 0, 0: /proc does not say."""

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["RESERVED", "Spare", "allow", "fitting", "make_room", "warn_of_few"]
-
 log = logging.getLogger(__name__)
 
 RESERVED = 128  # of a server beside its connections: models, libraries, the log, files that are read again, scrapes

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from inferd.system.cgroup import limits, read
 
-__all__ = ["meminfo", "memory_limit_bytes", "resident_bytes"]
-
 KiB, GiB = 1 << 10, 1 << 30
 UNKNOWN_BYTES = 2 * GiB  # taken where the system says nothing
 

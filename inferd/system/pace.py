@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Pace"]
-
 BURST_S = 0.05  # of a core, after a rest
 LOOK_S = 0.5  # between two looks at the cores
 

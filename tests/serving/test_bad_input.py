@@ -1,5 +1,5 @@
 """What a client can get wrong, on both transports: the documented code, words that say what was expected, what came and how to
-mend it, nobody else disturbed, and nothing left behind. `Witness` looks at the last two after every test.
+mend it, nobody else disturbed, and nothing left behind. A fixture looks at the last two after every test.
 """
 
 from __future__ import annotations

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from inferd.engine.configuration.config_sources import Defaults
     from inferd.engine.files.content import Content
 
-__all__ = ["FILE", "Contract", "Contracts", "key_of"]
-
 log = logging.getLogger("inferd.engine")
 
 FILE = "checks.jsonl"

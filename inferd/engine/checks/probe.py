@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.runtime.runtime import LoadedModel, TensorInfo
 
-__all__ = ["INDEPENDENT", "Proof", "Rows", "made_rows", "prove_rows"]
-
 log = logging.getLogger("inferd.engine")
 
 Arrays = dict[str, Array]

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from inferd.engine.runtime.arena import RunArena
     from inferd.engine.runtime.runtime import Graph
 
-__all__ = ["RunCost", "learn", "limit_axes"]
-
 MOST_SIZES = 10  # 1 to 4 ** 9
 TRIED_BYTES = 64 << 20  # a trial run that takes so much memory is the last one,
 TRIED_NS = 50_000_000  # and so is one that takes so much time

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from inferd.engine.runtime.runtime import Graph, TensorInfo
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Batching", "find_batch_axis", "settle_sharing", "shares_runs", "wants_proof", "why_alone", "why_no_axis"]
-
 SHARED, ALONE = "requests share runs: ", "requests share no run: "
 UNDECLARED = "the configuration lists inputs and outputs without dynamic_batching (as in Triton; set it to share runs)"
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from inferd.engine.configuration.config_sources import Written
     from inferd.engine.files.places import Place
 
-__all__ = ["Finding", "check_config"]
-
 MAX_FAULTS = 100  # of one file's text
 OTHER_KINDS = ("ensemble_scheduling", "platform", "backend")  # a fault of these means that it is not an ONNX model
 NO_DEFAULTS = Defaults()

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Defaults", "Written"]
-
 
 @dataclass(frozen=True, slots=True)
 class Defaults:

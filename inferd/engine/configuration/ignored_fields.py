@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.configuration.config_sources import Defaults, Written
 
-__all__ = ["ignored_fields"]
-
 
 def ignored_fields(written: Written, defaults: Defaults) -> Iterator[tuple[str, str]]:
     """Fields without an effect, each with the reason or a replacement. The model is served all the same."""

@@ -42,19 +42,6 @@ from inferd.protocol import POOL, inference, options
 if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
 
-__all__ = [
-    "TextFault",
-    "complete",
-    "config_text",
-    "faults_of",
-    "parse_text",
-    "parse_toml",
-    "read_model_config",
-    "settle",
-    "show_to_clients",
-    "signature_of",
-]
-
 CONFIG_FILES = ("config.pbtxt", "config.toml")
 MAX_CONFIG_BYTES = 1 << 20
 MAX_BATCH_SIZE = 65_536  # the same limits as the settings of the same names

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from inferd.engine.configuration.config_sources import Defaults, Written
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["MAX_THREADS", "gpu_providers", "number", "on_gpu", "wanted_instances", "wanted_threads", "wants_spinning"]
-
 MAX_THREADS = 1024
 
 

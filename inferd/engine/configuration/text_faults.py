@@ -12,8 +12,6 @@ from typing import Any
 
 from inferd.engine.configuration.toml_faults import expected, is_repeated
 
-__all__ = ["value_fault", "without_field"]
-
 _TOKEN = re.compile(r"""(?P<passed>\#[^\n]*)|(?P<value>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[-+.\w]+)|(?P<mark>[{}<>\[\]:,])""")
 
 

@@ -13,8 +13,6 @@ from typing import Any
 
 from inferd.protocol import inference
 
-__all__ = ["expected", "for_json", "is_repeated", "toml_faults", "unknown_field"]
-
 FP32_MAX = 3.4028234663852886e38
 
 

@@ -15,8 +15,6 @@ from inferd.engine.graph.reshaping import holds_as_much
 from inferd.engine.runtime.runtimes import unknown_names
 from inferd.errors import ConfigError
 
-__all__ = ["faults", "gpu_faults", "ignored", "reject"]
-
 MAX_INSTANCES = 1024
 MAX_WARMUP_ELEMENTS = 1 << 27  # of one input of one run: 1 GiB at 8 bytes each
 

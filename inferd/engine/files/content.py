@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.files.places import Place
 
-__all__ = ["Content", "Digests", "Stamps", "files_of", "sha256_of", "stamp_of", "stamps_by_version", "stamps_of", "weights_of"]
-
 MAX_FILES = 10_000  # files of one folder that belong to a version; further ones are ignored
 MAX_GRAPH_BYTES = 256 << 20  # a larger ONNX file holds its weights itself, and is not searched for their files
 LARGE_BYTES = 1 << 30  # a larger file is read only if it fits into the memory limit

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["MAX_BYTES", "KeptFile", "append", "locked", "read", "remove_left", "replace"]
-
 MAX_BYTES = 16 << 20
 
 

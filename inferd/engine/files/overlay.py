@@ -17,8 +17,6 @@ from inferd.errors import FailedPrecondition, InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Overlay", "remove_left_folders"]
-
 MAX_FILES = 1024
 PREFIX = "inferd-sent-"  # of folders
 CALLED = "parameters: config"  # the configuration's name in errors

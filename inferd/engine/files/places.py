@@ -30,27 +30,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.configuration.config_sources import Written
 
-__all__ = [
-    "MAX_VERSION",
-    "SHOWN_NAMES",
-    "Failure",
-    "Place",
-    "all_versions",
-    "check_links",
-    "class_labels",
-    "find_place",
-    "find_places",
-    "is_name",
-    "missing_versions",
-    "odd_versions",
-    "selected_versions",
-    "shown",
-    "survey",
-    "version_place",
-    "warmup_file",
-    "warmup_records",
-]
-
 RECORD = ".arrow"  # a file that may warm a model up
 SHOWN_NAMES = 16  # models, folders or versions that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's text that one error message repeats

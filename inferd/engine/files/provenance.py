@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Provenance", "provenance_of"]
-
 
 class Provenance(NamedTuple):
     """model_sha256: of the file. external_data_sha256: of the lines that `sha256sum` writes for its files of weights, in the order of

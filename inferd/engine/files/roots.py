@@ -19,8 +19,6 @@ from inferd.engine.configuration.model_config import CONFIG_FILES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Layout", "Root", "as_roots", "stray"]
-
 log = logging.getLogger("inferd.engine")
 
 MODEL_FILE = "model.onnx"

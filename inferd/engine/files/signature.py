@@ -16,8 +16,6 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from inferd.engine.files.places import Place
 
-__all__ = ["SIGNATURE_FILE", "check_signature"]
-
 SIGNATURE_FILE = "model.sig"
 NAMED_TYPE = "https://model_signing/signature/v1.0"  # predicates whose subject is the folder by its name
 MAX_SAID = 600  # characters of the library's error

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from inferd.engine.files.content import Stamps
     from inferd.engine.files.roots import Root
 
-__all__ = ["MAX_WATCHES", "SETTLE_S", "Settling", "Watcher", "folders_below", "look"]
-
 log = logging.getLogger("inferd.engine")
 
 SETTLE_S = 1.0  # files that do not change for so long count as complete

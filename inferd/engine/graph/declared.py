@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.runtime.runtime import LoadedModel, TensorInfo
 
-__all__ = ["trust_runs", "why_nothing_runs"]
-
 log = logging.getLogger("inferd.engine")
 
 TRIED_ROWS = (1, 2)  # rows of the trial runs

@@ -17,8 +17,6 @@ from inferd._core.tensor.datatypes import DATATYPES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Function", "Node", "OnnxFile", "Subgraph", "external_files", "initial_values", "read_onnx", "without_weights"]
-
 Content = bytes | memoryview
 
 MAX_FILE_BYTES = (1 << 31) - 1  # of a protobuf message

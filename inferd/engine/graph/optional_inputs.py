@@ -17,8 +17,6 @@ from inferd.tensors import elements_of
 if TYPE_CHECKING:
     from inferd._core.tensor.signature import Signature
 
-__all__ = ["Default", "defaults_of"]
-
 Default = tuple[tuple[int, ...], bytes, int]  # the shape of a row, the content of as many rows as a run has, bytes of one
 
 MOST_BYTES = 64 << 20  # one default, repeated for all rows of a run

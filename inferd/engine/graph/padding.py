@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from inferd.engine.running.executor import Instance
     from inferd.protocol.options import Padding
 
-__all__ = ["DEFAULT_TOLERANCE", "Paddings", "check_padding", "compile_padding", "padded"]
-
 log = logging.getLogger("inferd.engine")
 
 Outputs = dict[str, Array]

@@ -16,8 +16,6 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Reshape", "find_reshapes", "holds_as_much"]
-
 Shape = tuple[int | str, ...]
 
 

@@ -24,8 +24,6 @@ from inferd.system.memory_limit import memory_limit_bytes, resident_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["LOCATION", "Parts", "check_room", "parted", "weights_in"]
-
 LEAST_BYTES = 4 << 20  # a smaller file is parsed within some milliseconds
 LOCATION = ".inferd-weights"  # the name of the weights as another file
 READ_COPIES = 3  # of weights that are read: the bytes, onnxruntime's tensors, and its packed copies for kernels

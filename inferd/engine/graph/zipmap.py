@@ -13,8 +13,6 @@ from google.protobuf.message import DecodeError
 
 from inferd.protocol import onnx
 
-__all__ = ["Cut", "without_zipmaps"]
-
 Cut = dict[str, tuple[str, ...]]  # by output: the classes of its columns
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["explained", "without_source"]
-
 # C++ source and signature in front of the reason.
 _SOURCE = re.compile(r"/\S*onnxruntime/core/\S+:\d+ .*?[)>] (?=[A-Z])")
 _PLACE = re.compile(r"/\S*onnxruntime/core/\S+:\d+ .*?[)>] ")  # the same, in front of a condition

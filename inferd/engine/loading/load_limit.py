@@ -13,8 +13,6 @@ from contextvars import ContextVar
 
 from inferd.errors import Aborted, StartError
 
-__all__ = ["LoadLimit", "limited"]
-
 
 class LoadLimit:
     """The time limit on runs of one loader, which loads one version at a time."""

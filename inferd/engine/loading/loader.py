@@ -70,8 +70,6 @@ if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
     from inferd.steps.plan import Pipelines
 
-__all__ = ["Loader", "Selected"]
-
 log = logging.getLogger("inferd.engine")
 
 SMALL_BYTES = 1 << 20  # a file up to this size is opened with one thread first: most such models need no more, and are opened once

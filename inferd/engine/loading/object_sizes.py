@@ -10,8 +10,6 @@ import sys
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-__all__ = ["held_bytes"]
-
 _SHARED = (type, ModuleType, CodeType, BuiltinFunctionType)  # they belong to the program, not to one model
 
 

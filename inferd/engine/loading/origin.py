@@ -9,8 +9,6 @@ if TYPE_CHECKING:
     from inferd.engine.files.content import Content
     from inferd.engine.files.provenance import Provenance
 
-__all__ = ["Origin"]
-
 
 class Origin(NamedTuple):
     """content: digests of the version's files. file_bytes: the size of its ONNX file. steps_bytes: memory of its steps. load_ns: from

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from inferd.system.cgroup import limits
 
-__all__ = ["Host", "Plan", "plan", "preprocess_threads"]
-
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -114,8 +112,8 @@ def plan(
 
 
 def preprocess_threads(host: Host) -> int:
-    """The most threads that prepare inputs, for all models together: one for each usable core. They start as work comes
-    (running/preparer.py). All of them may work for one model, unless its configuration says otherwise."""
+    """The most threads for short requests, and as many for long ones, for all models together: one for each usable core. They start as
+    work comes (running/preparer.py). All of them may work for one model, unless its configuration says otherwise."""
     return host.usable
 
 

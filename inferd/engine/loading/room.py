@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from inferd.engine.files.places import Place
     from inferd.engine.model import Model
 
-__all__ = ["LEAST_FACTOR", "Room", "resident_bytes"]
-
 FACTOR = 2.0  # memory of a loaded model per byte of its files, if none of its versions was loaded before
 LEAST_FACTOR = 1.0
 CHECKED_BYTES = 16 << 20  # loads of smaller files are not measured

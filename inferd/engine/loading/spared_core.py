@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["SparedCore"]
-
 
 class SparedCore:
     """Used by one load, on its thread. Inside a block, this thread and those that it starts run on `usable - 1` cores, at least on one. So

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import statistics
 
-__all__ = ["Steadiness"]
-
 LAST = 3  # runs that are compared
 SHARE = 0.2  # the most that each of them may differ from their median
 SLACK_NS = 50_000  # a difference that is always allowed: timers and the scheduler make runs of some microseconds differ more

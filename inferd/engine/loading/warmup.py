@@ -34,22 +34,6 @@ if TYPE_CHECKING:
     from inferd.engine.running.executor import Instance
     from inferd.protocol.inference import ModelConfig
 
-__all__ = [
-    "Inputs",
-    "Prepare",
-    "TrialCall",
-    "configured_inputs",
-    "doubling_rows",
-    "is_deterministic",
-    "measure",
-    "paused",
-    "rows_of",
-    "run_once",
-    "run_one_row",
-    "short_nbytes",
-    "warm_up",
-]
-
 log = logging.getLogger("inferd.engine")
 
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array

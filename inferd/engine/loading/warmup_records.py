@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from inferd.engine.running.executor import Instance
     from inferd.record.reader import Recorded
 
-__all__ = ["run_records"]
-
 MOST_OF_SHAPES = 2  # requests whose inputs have the same shapes
 MOST_REQUESTS = 32
 MOST_NBYTES = 64 << 20  # inputs of all requests together

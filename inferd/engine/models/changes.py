@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 from inferd.engine.model import Model, State
 
-__all__ = ["LIFE", "Change", "Changes", "Event"]
-
 
 class Event(StrEnum):
     """An event of a version, or of its model.

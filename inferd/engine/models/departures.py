@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.engine.models.repository import Repository
 
-__all__ = ["Departures"]
-
 log = logging.getLogger("inferd.engine")
 
 DRAIN_S = 300.0  # for requests of a version that leaves; then its runs are ended

@@ -1,6 +1,7 @@
 """One model by its name: its versions in memory, those that are loaded on demand, and the state of the rest.
 
-Only the repository's thread (repository.py) changes an entry; other threads read tuples, which are replaced as a whole. Never in here:
+Only the repository's thread (repository.py) changes an entry. Other threads read tuples, which are replaced as a whole. The loader's
+thread, which orders the changes, reads all fields. Never in here:
 other models, routes, how a version is loaded.
 """
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from inferd._core.inference.split import Split
     from inferd.engine.model import Model
     from inferd.engine.models.labels import Table
-
-__all__ = ["Entry", "IndexEntry", "Loads", "Other"]
 
 LOAD_FAILED = "the last load failed: "
 ON_DEMAND = "not in memory: a request has it loaded"

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from inferd.engine.models.model_files import ModelFiles
     from inferd.engine.models.versions import Versions
 
-__all__ = ["LabelMoves"]
-
 log = logging.getLogger("inferd.engine")
 
 

@@ -21,8 +21,6 @@ from inferd.log import LIMITED
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DAMAGED", "FILE", "STABLE", "Label", "LabelFile", "Table", "moved", "removed", "rolled_back", "shown_versions", "versions_of"]
-
 log = logging.getLogger("inferd.engine")
 
 FILE = "labels.json"

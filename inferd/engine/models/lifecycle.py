@@ -5,7 +5,7 @@
 The files of a model are in model_files.py, moves of its labels in label_moves.py.
 
 With a limit on the memory of models (overcommit), files decide which models can be served, and requests decide which are in memory. A
-request for another model loads it, and the least recently used models without requests are evicted (memory_limit.py).
+request for another model loads it, and the least recently used models without requests are evicted (versions.py).
 Never in here: how a model is loaded (loading/loader.py), when files are compared (files/watching.py), who may give orders
 (serving/parts/model_control).
 """
@@ -40,13 +40,12 @@ if TYPE_CHECKING:
     from inferd.engine.files.roots import Root
     from inferd.engine.models.repository import Repository
 
-__all__ = ["Lifecycle"]
-
 log = logging.getLogger("inferd.engine")
 
 
 class Lifecycle:
-    """Carries out orders for a repository that is loaded. Its methods return at once, on any thread; the futures have the results.
+    """Carries out orders for a repository that is loaded. Orders return at once, on any thread; the futures have the results. `place` and
+    `stop` wait: not on the event loop.
 
     paths: folders and files of models. update_stores(): called before a client's load. It fetches changes from the stores of paths, and
     returns the paths whose store could not be read, with why. on_loop(function): calls it on the event loop's thread and returns its
@@ -109,7 +108,8 @@ class Lifecycle:
         return self._orders.give(name, ("demand",), lambda: self._demand(name))
 
     def unload(self, name: str, version: int | None = None) -> Future[None]:
-        """Unloads a model, or one version; done when all its requests have their responses. Fails with NotFound."""
+        """Unloads a model, or one version; done when all its requests have their responses. Fails with NotFound, or with
+        FailedPrecondition where a label names the version."""
         return self._orders.give(name, ("unload", version), lambda: self._unload(name, version))
 
     def label(self, name: str, label: str, version: int, *, only_new: bool = False) -> Future[None]:

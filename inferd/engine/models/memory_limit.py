@@ -1,6 +1,6 @@
 """The limit on the memory of models without their runs (overcommit): which versions fit, and which models leave first.
 
-A policy: it has no thread, no lock and no clock. Never in here: evicting, waiting for room (versions.py).
+A policy: it has no thread, no lock and no clock. `check_fits` closes a version that does not fit. Never in here: evicting, waiting for room (versions.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from inferd.engine.loading.room import Room
     from inferd.engine.model import Model
     from inferd.engine.models.entry import Entry
-
-__all__ = ["MemoryLimit", "idle_by_last_use"]
 
 KiB = 1 << 10
 

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from inferd.engine.files.places import Place
     from inferd.engine.files.roots import Root
 
-__all__ = ["ModelFiles"]
-
 
 class ModelFiles:
-    """Owns the folders of files that clients sent, which the loader's thread alone changes; `place` is for any thread.
+    """Owns the folders of files that clients sent, which the loader's thread alone changes. `place` is for any thread but the event loop's.
 
     paths: folders and files of models. failed(name, version, error): reports that a model's files cannot be read, and returns why.
     """

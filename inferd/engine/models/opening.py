@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.engine.models.labels import Table
 
-__all__ = ["Opened", "open_models", "unserved"]
-
 log = logging.getLogger("inferd.engine")
 
 

@@ -21,8 +21,6 @@ from inferd.errors import InferdError, ResourceExhausted, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Orders", "stops"]
-
 log = logging.getLogger("inferd.engine")
 
 MAX_ORDERS = 4096  # waiting orders

@@ -1,8 +1,8 @@
 """The models that are served, by name: an Entry each (entry.py), and the table in which requests find them (routing.py).
 
 A start opens the models below some paths (opening.py). After that versions come and go (lifecycle.py). A model may also be on demand: it is
-not in memory and counts as ready, and a request for it loads it (serving/on_demand.py). Changes happen on one thread at a time: before the
-server is ready on the loader's, then on the loop's. Subscribers hear of each change (changes.py). A request finds its model and is
+not in memory and counts as ready, and a request for it loads it (serving/on_demand.py). Changes happen on one thread at a time: those of
+the start on the thread that loads, then on the loop's. Subscribers hear of each change (changes.py). A request finds its model and is
 submitted within one step of the loop, so that no change comes in between. When a version is replaced, all of its requests are in its
 queues. Never in here: requests, how a model is loaded.
 """
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from inferd.engine.files.roots import Root
     from inferd.engine.loading.planner import Host
     from inferd.engine.models.labels import Table
-
-__all__ = ["IndexEntry", "Loads", "Repository"]
 
 log = logging.getLogger("inferd.engine")
 

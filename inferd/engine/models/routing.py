@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from inferd.engine.models.entry import Entry
     from inferd.engine.models.labels import Table
 
-__all__ = ["Routing"]
-
 log = logging.getLogger("inferd.engine")
 
 

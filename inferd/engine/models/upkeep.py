@@ -15,8 +15,6 @@ from inferd.threads import start_thread
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Upkeep"]
-
 
 class Upkeep:
     """Owns the set of active models, the reloaded limits of queues, and the thread that calls `decay`; all else is for the loop's thread.
@@ -26,7 +24,7 @@ class Upkeep:
 
     def __init__(self, serving: Callable[[], Iterable[Model]], hung: Callable[[], object]) -> None:
         self._serving, self._told = serving, hung
-        self.active: set[Model] = set()  # those with requests that wait, or run on threads: `expire` visits no others
+        self.active: set[Model] = set()  # `expire` visits no others: requests wait or run on threads, or an executor thread is idle
         self._limits: dict[str, int] = {}  # limits of queues in reloaded settings
         self._decaying = Decaying(self.decay)
 

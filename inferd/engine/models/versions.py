@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from inferd.engine.models.orders import Orders
     from inferd.engine.models.repository import Repository
 
-__all__ = ["Versions", "Wish"]
-
 log = logging.getLogger("inferd.engine")
 
 ROOM_WAIT_S = 1.0  # the wait for a model that can be evicted; then the load fails
@@ -56,7 +54,8 @@ class Wish:
 
 
 class Versions:
-    """Owns the wish of each model, and the versions that are loaded and do not serve yet. All on the loader's thread.
+    """Owns the wish of each model, and the versions that are loaded and do not serve yet. All on the loader's thread, but
+    `failed`: any thread may call it, except the event loop's.
 
     on_loop(function): calls it on the event loop's thread and returns its result. memory_bytes: see Lifecycle. orders: they end a load
     when the server stops.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from inferd.engine.remote.cache import Cache
     from inferd.engine.remote.until import Until
 
-__all__ = ["limits_of", "local_paths"]
-
 log = logging.getLogger("inferd.engine")
 
 

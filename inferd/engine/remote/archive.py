@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.remote.until import Until
 
-__all__ = ["unpack"]
-
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 DELETED = ".wh."  # begins the name of an entry by which a later layer deletes an earlier layer's file
 EMPTIED = ".wh..wh..opq"  # by this entry it deletes the whole folder

@@ -32,8 +32,6 @@ import msgspec
 from inferd.engine.files.content import sha256_of
 from inferd.errors import StartError
 
-__all__ = ["Cache", "Entry", "FileRecord", "Snapshot", "default_folder", "nbytes_in", "release", "state_of"]
-
 log = logging.getLogger("inferd.engine")
 
 LOCK_PAUSE_S = 0.1  # between two attempts to get a lock that another process has

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from inferd.engine.remote.source import Item, Source
     from inferd.engine.remote.until import Until
 
-__all__ = ["download", "repeated", "side_by_side"]
-
 PIECE_BYTES = 8 << 20
 URLS_AT_ONCE = 8  # fetched at the same time
 AT_ONCE = 8  # pieces that are read at the same time, and held in memory

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from inferd.engine.remote.cache import Entry, Snapshot
     from inferd.engine.remote.source import Item, Source
 
-__all__ = ["StoreError", "fetch", "has_changed"]
-
 GiB = 1 << 30
 FEW_ATTEMPTS = 2  # to list a store if there is a cached copy
 LOOK_S = 60  # the time limit for that list

@@ -17,8 +17,6 @@ from inferd.engine.remote.objects import ObjectSource
 from inferd.engine.remote.source import SourceError
 from inferd.engine.remote.until import Until
 
-__all__: list[str] = []
-
 
 def _limit(left_s: float) -> None:
     """Limits the time and memory of this process, and ends it with its parent."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.remote.until import Until
 
-__all__ = ["MAX_END_S", "MEMORY_BYTES", "Asked", "Listed", "Told", "gathered", "listed"]
-
 MAX_OBJECTS = 100_000  # of one URL
 MAX_NAME_BYTES = 32 << 20  # of all their names
 MEMORY_BYTES = 512 << 20  # memory of the child, into which one response must fit

@@ -10,8 +10,6 @@ from urllib.parse import unquote
 from inferd.config import check_url, split_url, without_secrets
 from inferd.errors import ConfigError
 
-__all__ = ["ARCHIVES", "Location"]
-
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 

@@ -9,8 +9,6 @@ from inferd.engine.remote.source import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["check_name", "check_names"]
-
 MAX_NAME_BYTES = 255  # of one part: the limit of file systems
 MAX_PATH_BYTES = 2048
 MAX_SHOWN = 200

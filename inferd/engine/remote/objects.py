@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from inferd.engine.remote.location import Location
     from inferd.engine.remote.until import Until
 
-__all__ = ["ObjectSource"]
-
 REQUEST_S = 60  # one request, its body included: a piece of a file
 CONNECT_S = 5
 CHUNK_BYTES = 1 << 20

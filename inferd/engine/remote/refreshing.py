@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from inferd.config import Settings
 
-__all__ = ["Refresher"]
-
 log = logging.getLogger("inferd.engine")
 
 

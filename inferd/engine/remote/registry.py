@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from inferd.engine.remote.location import Location
     from inferd.engine.remote.until import Until
 
-__all__ = ["RegistrySource"]
-
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_TOKEN_BYTES = 1 << 20
 FOLDER = "models"  # the folder of an artefact that holds the model

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Changed", "Item", "NoRanges", "Source", "SourceError"]
-
 
 class Item(NamedTuple):
     """One thing to download. name: its path below the fetched folder. tag: changes whenever its bytes change. sha256: of its bytes, if the

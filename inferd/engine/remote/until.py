@@ -9,8 +9,6 @@ from contextlib import contextmanager
 
 from inferd.engine.remote.source import SourceError
 
-__all__ = ["Until"]
-
 
 class Until:
     """ended: set when another part of the fetch failed, so that the rest is not needed."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from inferd.engine.remote.location import Location
     from inferd.engine.remote.until import Until
 
-__all__ = ["WebSource", "ask", "part", "whole"]
-
 TIMEOUT_S = 30  # the longest wait for bytes of the server
 CHUNK_BYTES = 1 << 18
 _LENGTH = re.compile("[0-9]{1,18}")

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from inferd._core.tensor.tensor import Tensors
     from inferd.engine.runtime.runtime import Backend
 
-__all__ = ["ExecutorThread", "Instance"]
-
 log = logging.getLogger("inferd.engine")
 
 EXPECTED_SHARE = 1 / 64  # of a run's time: the longest wait of the next run for the clients of this one

@@ -1,5 +1,5 @@
-"""The executor threads of one model version, one an instance: started with a request, dismissed when the model is idle. Never in here:
-when that is (model.py), runs (executor.py)."""
+"""The executor threads of one model version, one an instance. That of a single instance starts with a request, and is
+dismissed when the model is idle. Never in here: when that is (model.py), runs (executor.py)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from inferd._core.batching.batch import Batch
     from inferd._core.batching.batcher import Batcher
-
-__all__ = ["Executors"]
 
 
 class Executors:

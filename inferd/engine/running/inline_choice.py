@@ -12,8 +12,6 @@ from inferd.protocol.options import ModelOptions
 if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["DEFAULT_LIMIT_US", "choose", "never_inline", "policy_of"]
-
 DEFAULT_LIMIT_US = 100
 DEFAULT_BUSY_PERCENT = 50
 
@@ -41,7 +39,7 @@ def policy_of(config: ModelConfig, never: str) -> InlinePolicy | None:
 
 def choose(mode: int, never: str, unbounded: str, policy: InlinePolicy | None, measured_ns: int | None) -> tuple[bool, str]:
     """Whether a model is inline, and why, for people. mode: ModelOptions.inline. unbounded: why shapes do not bound its runs, or ''.
-    measured_ns: a run of the most rows; None: none was measured."""
+    measured_ns: a run of one row or of the most rows, whichever is longer; None: none was measured."""
     if mode == ModelOptions.OFF:
         return False, "executor thread: inline is off"
     if never:

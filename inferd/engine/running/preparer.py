@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from inferd._core.batching.batcher import Batcher
     from inferd.steps.plan import Plan
 
-__all__ = ["Preparer", "PreprocessThreads"]
-
 log = logging.getLogger("inferd.engine")
 
 READY_BATCHES = 2  # full batches of prepared requests that may wait for a run: the next one, and one that fills up meanwhile

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from inferd.errors import RequestError
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["QUEUE_LIMITS", "Queues", "batching_of"]
-
 log = logging.getLogger("inferd.engine")
 
 DEFAULT_QUEUE_REQUESTS = 4096
@@ -128,12 +126,12 @@ class Queues:
         return not any(batcher.depth or batcher.queue.running for batcher in self.all)
 
     def tap(self, tap: Tap) -> None:
-        """From now on `tap` sees each request and its response. On the loop, like untap."""
+        """From now on `tap` sees each request and its response. On the loop, or before the version starts."""
         for batcher in self.all:
             batcher.taps = (*(batcher.taps or ()), tap)
 
     def untap(self, tap: Tap) -> None:
-        """Removes a tap. Does nothing if it is not there."""
+        """Removes a tap, on the loop. Does nothing if it is not there."""
         for batcher in self.all:
             batcher.taps = tuple(each for each in batcher.taps or () if each is not tap) or None
 

@@ -15,8 +15,6 @@ Never in here: runs, requests, errors.
 
 from __future__ import annotations
 
-__all__ = ["MAX_PROBATION", "MAX_TOKENS", "RetryBudget"]
-
 MAX_TOKENS = 64.0  # and the most that may be owed, as the division of a run is never cut short
 SUCCESS_TOKENS = 16.0  # gained by a part that succeeds
 REJECTION_TOKENS = 0.1  # gained by a failed run that is not divided

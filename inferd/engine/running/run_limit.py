@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
     from inferd.engine.running.executor import Instance
 
-__all__ = ["GRACE_NS", "RunLimit", "Stage"]
-
 log = logging.getLogger("inferd.engine")
 
 GRACE_NS = 3 * 10**9  # for a run that was terminated: only the slowest nodes of a graph take longer
@@ -56,7 +54,7 @@ class RunLimit:
         return self._batch is not None
 
     def enforce(self, now_ns: int) -> None:
-        """Called some times a second on the event loop's thread. Also ends a run whose requests are all too late, and tells taps of
+        """Called some times a second on the event loop's thread, and once by `Model.close`. Also ends a run whose requests are all too late, and tells taps of
         each that is."""
         running = self._instance.running
         if running is not None:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from inferd.engine.running.executor import Instance
     from inferd.engine.runtime.arena import RunArena
 
-__all__ = ["RunMemory"]
-
 log = logging.getLogger("inferd.engine")
 
 

@@ -5,12 +5,12 @@ run itself. Left alone it keeps the most that was ever needed, for good. So each
 
 - It has a limit. A run that needs more fails, and the process lives on.
 - It grows by what is asked for, and not by powers of two: it holds what the runs since the last decay needed.
-- It decays: every DECAY_S the repository returns unused memory to the system. The word and the interval are jemalloc's.
+- It decays: every DECAY_S `Upkeep` returns unused memory to the system. The word and the interval are jemalloc's.
 
 Weights are not part of it. ONNX Runtime's Python interface cannot measure an arena, so a second session of one node does. It asks for
 more than the limit, and the error names the free bytes. Another run of that session shrinks the arena.
 
-Never in here: when a model decays, what clients are told, an import of onnxruntime (onnx/model.py passes it in).
+Never in here: which models decay, what clients are told, an import of onnxruntime (onnx/model.py passes it in).
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-
-__all__ = ["DECAY_S", "KEPT_BYTES", "Decaying", "RunArena"]
 
 log = logging.getLogger("inferd.engine")
 
@@ -41,8 +39,8 @@ _REGISTERING = threading.Lock()  # from registering an allocator until all its s
 
 
 class RunArena:
-    """One model's arena. Any thread may call its methods. Never call `give_back` on the event loop: this model's runs wait while the system
-    unmaps the memory (some 100 ms a GiB)."""
+    """One model's arena. Any thread may call its methods. Call `give_back` on the event loop only for a run that found the arena full:
+    this model's runs wait while the system unmaps the memory (some 100 ms a GiB)."""
 
     def __init__(self, ort: Any, limit_bytes: int) -> None:
         """Registers a new allocator with onnxruntime; sessions that are opened next, with `entries`, use it."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["gpu_there"]
-
 
 def gpu_there(root: Path = Path("/dev")) -> bool:
     """Whether there is an NVIDIA device, or the GPU device of Windows' Linux subsystem."""

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
     from inferd.tensors import Array
 
-__all__ = ["Backend", "Graph", "LoadedModel", "Runtime", "TensorInfo"]
-
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
@@ -43,7 +41,7 @@ class Graph:
 
 
 class Backend(Protocol):
-    """Runs batches of one instance, one at a time. Every method but `terminate` belongs to the instance's thread."""
+    """Runs batches of one instance, one at a time. One thread at a time calls every method but `terminate`."""
 
     def inputs(self, batch: Batch) -> Tensors:
         """The arrays that `batch` is to be gathered into. Valid until the next call."""

@@ -1,4 +1,5 @@
-"""The table of runtimes: which one loads a model, by `backend` or `platform` of its configuration. A new runtime is one more line."""
+"""The table of runtimes: which one loads a model, by `backend` or `platform` of its configuration. A new runtime of
+models in version folders is one more line."""
 
 from __future__ import annotations
 
@@ -10,8 +11,6 @@ from inferd.engine.runtime.onnx.runtime import OnnxRuntime
 if TYPE_CHECKING:
     from inferd.engine.runtime.runtime import Runtime
     from inferd.protocol.inference import ModelConfig
-
-__all__ = ["RUNTIMES", "runtime_of", "unknown_names"]
 
 DEFAULT = "onnxruntime"
 RUNTIMES: dict[str, Runtime] = {DEFAULT: OnnxRuntime()}  # by `backend`

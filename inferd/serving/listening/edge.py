@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from inferd.serving.service import InferenceService
     from inferd.serving.transports.transport import Transport
 
-__all__ = ["Edge"]
-
 
 class Edge:
     """sockets: inherited ones that listen already, in place of grpc_port and http_port. Raises ConfigError and StartError."""

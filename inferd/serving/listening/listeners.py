@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from inferd.observe.scrape import ScrapeServer
     from inferd.serving.processes.systemd import Inherited
 
-__all__ = ["ACCEPTED_AT_ONCE", "LAST_S", "Listener", "adopt", "announce", "bind", "close_empty", "ready_addresses"]
-
 ACCEPTED_AT_ONCE = 64  # in a drain, the most connections accepted from one socket before the loop goes on
 LAST_S = 1.0  # in a drain, the most time for accepting connections that wait in the backlog
 LAST_PAUSE_S = 0.001  # the loop does other work for this long before it accepts more of them

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from inferd.serving.listening.listeners import Listener
 
-__all__ = ["Port"]
-
 log = logging.getLogger(__name__)
 
 ACCEPTS = 4  # the most clients that one listener accepts in one iteration of the loop

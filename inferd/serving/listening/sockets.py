@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from inferd.config import Address
 
-__all__ = ["BACKLOG", "SocketFile", "free_path", "name_of", "not_listening", "remove_socket_files", "unix_socket"]
-
 BACKLOG = 4096  # connections that the kernel holds before they are accepted
 LOCK_TRIES, LOCK_PAUSE_S = 100, 0.01  # how often, and how far apart, a server tries to lock the folder of a socket's file
 

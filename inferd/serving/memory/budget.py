@@ -17,8 +17,6 @@ from inferd.system.memory_limit import memory_limit_bytes
 if TYPE_CHECKING:
     from inferd.config import Settings
 
-__all__ = ["CONNECTION_BYTES", "TLS_CONNECTION_BYTES", "Share", "most_bytes", "settled", "spelled", "worst_case"]
-
 # One connection, beside its messages and streams: its session, objects and buffered output. It includes 16 KiB of messages that it may hold
 # beyond message_memory_bytes (OWN_NBYTES of message.pxd).
 CONNECTION_BYTES = 384 * KiB

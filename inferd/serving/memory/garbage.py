@@ -10,8 +10,6 @@ import gc
 import sys
 from typing import ClassVar
 
-__all__ = ["Garbage"]
-
 NEW, YOUNG = 700, 3  # new objects before a collection of generation 0, and such collections before one of generation 1
 LAST = 1 << 30  # collections of generation 1 before Python's own full collection: never
 FULL_S = 60.0  # the time between two full collections

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["give_back", "giving_back", "watch_heap"]
-
 _library = ctypes.CDLL(None)  # its calls do not hold the GIL
 _trim = getattr(_library, "malloc_trim", None)  # glibc's
 _set = getattr(_library, "mallopt", None) if _trim is not None else None

@@ -9,8 +9,6 @@ from typing import Generic, TypeVar, cast
 
 from inferd._core.base.scheduler import Flow, Scheduler
 
-__all__ = ["FairQueue"]
-
 Item = TypeVar("Item")
 
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from inferd._core.grpc.call import Work
     from inferd._core.net.stream_socket import StreamSocket
 
-__all__ = ["MAX_THREADS", "MessageThreads"]
-
 MAX_THREADS = 4
 MIN_THREADS = 2  # on one core, too: one thread is left to short work
 NICE = 5  # on few cores, the event loop goes first

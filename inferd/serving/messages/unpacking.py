@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from inferd._core.grpc.call import Call, Work
     from inferd._core.grpc.message import Message
 
-__all__ = ["Unpacker"]
-
 
 class Unpacker:
     """Unpacks messages on the threads of their transport, then calls go_on(call, request) or reject(call, error) on the loop's thread."""

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from inferd.part import Table
     from inferd.serving.transports.transport import Transport
 
-__all__ = ["COUNTERS", "Connections"]
-
 # Counters of transports: key -> name without _total, documentation. A key that ends in _total is a counter's.
 COUNTERS = {
     "connections": ("inferd_connections", "Open client connections."),

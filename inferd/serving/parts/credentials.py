@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from inferd.serving.security.access import Access
     from inferd.serving.security.tls import Tls
 
-__all__ = ["Credentials"]
-
 LOOK_S = 2.0  # between two looks at the files
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from inferd.serving.models import Models
     from inferd.serving.service import InferenceService
 
-__all__ = ["Parts"]
-
 P = TypeVar("P", bound="Part")
 
 

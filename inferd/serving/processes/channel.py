@@ -16,8 +16,6 @@ import socket
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
-__all__ = ["Channel", "Message"]
-
 MAX_MESSAGE_BYTES = 16 << 10  # of a message in the channel, which holds some 200 KiB
 LONG = "long"  # the kind that announces a message in a memfd
 

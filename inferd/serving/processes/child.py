@@ -1,5 +1,5 @@
 """One worker process as its supervisor sees it: its start, its connections, its restarts. Never in here: what a worker does (worker.py),
-how connections are divided (workers.py).
+how connections are divided (dispatcher.py).
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     import socket
 
     from inferd.config import Settings
-
-__all__ = ["MAX_CRASHES", "Child", "Restarts", "read_page"]
 
 MAX_CRASHES = 5  # of one worker within WINDOW_NS
 WINDOW_NS = 60 * 10**9

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from inferd.serving.processes.child import Child
     from inferd.serving.processes.systemd import Inherited
 
-__all__ = ["Dispatcher"]
-
 log = logging.getLogger(__name__)
 
 NO_DESCRIPTOR_PAUSE_S = 1.0

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
     Ready = Callable[[dict[str, object], list[ModelSummary]], object]
 
-__all__ = ["loop_factory", "serve"]
-
 log = logging.getLogger(__name__)
 
 HARMLESS = (signal.SIGHUP, signal.SIGUSR1)  # they must never end the process

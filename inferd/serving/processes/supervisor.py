@@ -30,16 +30,14 @@ if TYPE_CHECKING:
     from inferd.serving.processes.systemd import Inherited
     from inferd.serving.summary import ModelSummary
 
-__all__ = ["Supervisor"]
-
 log = logging.getLogger(__name__)
 
 
 class Supervisor:
     """A server of several processes: started, reloaded and stopped as a Server is (server.py).
 
-    sockets: inherited ones that listen already, in place of grpc_port and http_port. fail(): called when a worker has crashed too often;
-    stop() then raises the error. start() raises the ConfigError or StartError of a worker.
+    sockets: inherited ones that listen already, in place of grpc_port and http_port. fail(): called when a worker has crashed too often,
+    or none can be started; stop() then raises the error. start() raises the ConfigError or StartError of a worker.
     """
 
     def __init__(self, settings: Settings, workers: int, sockets: Sequence[Inherited], fail: Callable[[], None]) -> None:
@@ -95,7 +93,8 @@ class Supervisor:
         self.workers.reload(self.settings)
 
     async def stop(self) -> None:
-        """Drains and ends all workers. Idempotent. Raises the error of a worker that crashed too often."""
+        """Drains and ends all workers. Idempotent. Raises an error where workers crashed too often, none can be
+        started, or none is left in a lame duck."""
         if self._stopping:
             return
         self._stopping = True

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from inferd.config import Address, Settings
 
-__all__ = ["Inherited", "Notifier", "addresses", "inherited_sockets", "notify"]
-
 log = logging.getLogger(__name__)
 
 FIRST = 3  # the descriptor of the first socket

@@ -1,4 +1,4 @@
-"""A worker: one of several processes that serve the same addresses. It opens none: its supervisor (workers.py) hands it connections.
+"""A worker: one of several processes that serve the same addresses. It opens none: its supervisor (dispatcher.py) hands it connections.
 
 `python -m inferd.serving.processes.worker DESCRIPTOR`, where the descriptor is its end of the channel. It drains and ends when it is told
 to stop. It ends at once when the supervisor is gone, so that no worker is left without one.
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from inferd.observe.metrics import Metrics
     from inferd.serving.processes.channel import Message
-
-__all__ = ["Worker", "main", "until_look_s"]
 
 log = logging.getLogger("inferd.serving.processes.worker")  # which is __main__ here
 

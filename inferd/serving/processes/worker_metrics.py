@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from inferd.part import Table
     from inferd.serving.processes.child import Child
 
-__all__ = ["WorkerMetrics"]
-
 METRICS_TIMEOUT_S = 3.0  # for all workers to send their metrics
 
 

@@ -13,8 +13,6 @@ from inferd.serving.memory.budget import settled
 if TYPE_CHECKING:
     from inferd.engine.loading.planner import Host
 
-__all__ = ["count", "reloaded", "share"]
-
 CORES_EACH = 4  # cores per worker, if neither their number nor the threads of a run are set
 
 

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from inferd.config import Settings
     from inferd.serving.processes.worker_metrics import WorkerMetrics
 
-__all__ = ["Phase", "Workers"]
-
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # between two looks at the workers

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from inferd._core.http.head import Head
     from inferd.engine.model import Model
 
-__all__ = ["ContentKind", "RawInput", "Tensor", "begins_with_brace", "extra_nbytes", "raw_inputs", "tensors_of"]
-
 Tensor = tuple[str, str, tuple[int, ...], "list[Buffer]"]  # name, datatype, shape, values
 
 # These types do not describe the content; the last is curl's default for any file.

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.engine.models.repository import Repository
 
-__all__ = ["RawInfer"]
-
 LONG_NBYTES = 256 << 10  # a thread reads a longer body
 LONG_WORK_NBYTES = 64 << 10  # the same for JSON and forms
 

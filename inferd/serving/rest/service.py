@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from inferd.errors import RequestError
     from inferd.part.resource import Headers, Resource, Verb
 
-__all__ = ["INFER", "RestService", "error_response", "is_probe", "split"]
-
 INFER = "v2/models/{model}/infer"  # POST to this path is not for this class
 SERVER = b"*"  # the server itself, a path for OPTIONS alone
 

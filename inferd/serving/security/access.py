@@ -23,20 +23,6 @@ if TYPE_CHECKING:
 
     from inferd.config import Address, Settings
 
-__all__ = [
-    "MAX_CERTIFICATE_BYTES",
-    "NOT_ASCII",
-    "NUL",
-    "SEVERAL",
-    "UNREADABLE",
-    "Access",
-    "Identity",
-    "Rejections",
-    "is_local",
-    "is_loopback",
-    "warn_of_open",
-]
-
 log = logging.getLogger(__name__)
 
 OPEN = ("/grpc.health.v1.Health/", "/v2/health/")  # a probe has no token

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-__all__ = ["identity_of", "validity"]
-
 KINDS: dict[type[x509.GeneralName], str] = {
     x509.DNSName: "dns",
     x509.UniformResourceIdentifier: "uri",

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     Made = tuple["Certificates", ssl.SSLContext, ssl.SSLContext]  # of gRPC's ports, and of REST's
 
-__all__ = ["Certificates", "Tls", "plain"]
-
 log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 4 << 20

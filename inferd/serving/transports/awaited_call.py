@@ -11,8 +11,6 @@ from inferd.errors import RequestError
 if TYPE_CHECKING:
     from inferd._core.grpc.message import Message
 
-__all__ = ["AwaitedCall"]
-
 
 class AwaitedCall(Call):
     """One call, whose response completes a future."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from inferd.part.method import Method
     from inferd.serving.security.access import Access, Identity
 
-__all__ = ["HTTP2", "Client", "Owner", "peer", "shakes_hands"]
-
 HTTP2 = "h2"  # of ALPN: a client must offer this (RFC 9113). Python's ssl accepts clients that do not
 
 
@@ -52,7 +50,7 @@ class Client:
         return self._owner.age_ns()
 
     def http2(self) -> Session:
-        """Called when a client on a port of REST begins with HTTP/2's preface: what it speaks from then on."""
+        """Called when a client on a port of REST begins with HTTP/2's preface, or chose h2 in its handshake: what it speaks from then on."""
         return Session(self._owner.server)
 
     def handshake_made(self, connection: StreamSocket) -> bool:

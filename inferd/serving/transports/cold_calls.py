@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from inferd.serving.rest.service import RestService
     from inferd.serving.transports.client import Client
 
-__all__ = ["ColdCalls", "remaining_s"]
-
 PROBES = 4  # the most probes that begin in one iteration of the loop
 
 

@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
     Rpc = grpc.aio.ServicerContext[Any, Any]  # one RPC as grpc.aio knows it
 
-__all__ = ["GrpcioTransport", "StreamedCall"]
-
 log = logging.getLogger(__name__)
 
 MAX_TIMEOUT_S = 2.3e9  # 73 years; a longer timeout counts as none, and would not fit 64 bits of nanoseconds

@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from inferd.serving.rest.service import RestService
     from inferd.serving.security.tls import Tls
 
-__all__ = ["NativeTransport"]
-
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # the time between two looks at each connection: does it stall, how old is it, does its close linger for too long

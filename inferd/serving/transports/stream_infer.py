@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-__all__ = ["STREAMED_NBYTES", "Held", "in_flight"]
-
 STREAMED_NBYTES = 16 << 20  # as in limits.pxd: a stream with so many bytes in flight, with waiting responses, is not read
 
 Call = TypeVar("Call")

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from inferd.config import Address, Settings
     from inferd.serving.processes.systemd import Inherited
 
-__all__ = ["Transport"]
-
 
 class Transport(Protocol):
     """The methods of both transports that the server calls."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from inferd.errors import Unimplemented
 
-__all__ = ["unserved"]
-
 MAX_NAME_CHARS = 256  # of the method's name that the response repeats
 
 # Methods of the protocol that inferd does not have, and what to use instead.

@@ -9,7 +9,8 @@ import pytest
 from inferd.engine.files.places import find_places
 from inferd.engine.loading import room
 from inferd.engine.loading.origin import Origin
-from inferd.engine.loading.room import SESSION_BYTES, Room, resident_bytes
+from inferd.engine.loading.room import SESSION_BYTES, Room
+from inferd.system.memory_limit import resident_bytes
 from inferd.engine.model import Model
 from inferd.errors import StartError
 from tests.engine.running.test_run_limit import made

@@ -12,8 +12,6 @@ import numpy as np
 from inferd.engine.graph.reshaping import Reshape
 from inferd.tensors import Array
 
-__all__ = ["Reshapes", "Spec", "aligned", "array_of", "fits", "inward", "outward"]
-
 _ALIGN_BYTES = 64  # a cache line, and the widest vector that MLAS loads
 Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape with the batch axis; -1: any size
 Reshapes = Mapping[str, Reshape]  # by tensor

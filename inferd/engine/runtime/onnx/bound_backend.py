@@ -17,8 +17,6 @@ from inferd.tensors import DTYPES, Array
 if TYPE_CHECKING:
     from inferd.engine.runtime.arena import RunArena
 
-__all__ = ["BoundBackend"]
-
 log = logging.getLogger("inferd.engine")
 
 

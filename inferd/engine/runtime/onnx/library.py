@@ -7,8 +7,6 @@ from typing import Any
 
 from inferd.errors import StartError
 
-__all__ = ["available_providers", "onnxruntime", "versions"]
-
 
 def onnxruntime() -> Any:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else its wheels log their use in the home folder, and may send it

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from inferd.engine.runtime.runtime import Backend
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["OnnxModel"]
-
 log = logging.getLogger("inferd.engine")
 
 # Seen with onnxruntime-extensions 0.15: docs/preprocessing.md says which operator does what.

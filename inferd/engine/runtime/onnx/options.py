@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.runtime.arena import RunArena
 
-__all__ = ["GPU_PROVIDERS", "Provider", "SessionOptions", "may_be_quantized", "native_options", "wanted_providers"]
-
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
 _GRAPH_LEVELS = {

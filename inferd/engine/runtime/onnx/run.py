@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from inferd.engine.runtime.arena import RunArena
     from inferd.tensors import Array
 
-__all__ = ["Run"]
-
 
 class Run:
     """Shared by both backends: the run that `terminate` ends, and runs whose outputs onnxruntime allocates."""

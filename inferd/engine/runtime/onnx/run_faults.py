@@ -10,8 +10,6 @@ from inferd.errors import Cancelled, InvalidArgument, RunFailed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["cancelled", "rejection_of", "run_failure"]
-
 # onnxruntime's text when an operator failed; `words` is the operator's own text.
 _FAILED_NODE = re.compile(r"while running (?P<operator>\S+) node\. Name:'.*' Status Message: (?P<words>.*)", re.DOTALL)
 # The beginning of that text, which the model decides. The rest may hold values of the request, even text that matches this again.

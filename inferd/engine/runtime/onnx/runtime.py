@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from inferd.engine.configuration.config_sources import Defaults, Written
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["OnnxRuntime"]
-
 
 class OnnxRuntime:
     """A Runtime."""

@@ -17,8 +17,6 @@ from inferd.engine.runtime.onnx.options import GPU_PROVIDERS
 from inferd.engine.runtime.onnx.tensor_types import not_utf8
 from inferd.errors import ConfigError, StartError
 
-__all__ = ["extensions_of", "open_without_zipmaps", "reject_silent_fallback"]
-
 _EXTENSIONS_DOMAINS = ("ai.onnx.contrib", "com.microsoft.extensions")  # of the operators of onnxruntime-extensions
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from inferd.engine.configuration.config_sources import Defaults, Written
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["ignored_parameters", "session_options"]
-
 _GRAPH_LEVELS = {0: "all", -1: "basic", 1: "extended", 2: "disable"}  # the numbers of Triton's ONNX Runtime back end
 _CUDA_PARAMETERS = {
     "cudnn_conv_algo_search": {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"},

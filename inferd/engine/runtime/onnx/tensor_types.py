@@ -11,8 +11,6 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from inferd.engine.graph.zipmap import Cut
 
-__all__ = ["ONNX_NUMBER", "graph_of", "not_utf8", "tensor_of"]
-
 # onnxruntime's type -> the Open Inference Protocol's word, ONNX's element number.
 _TYPES: dict[str, tuple[str, int]] = {
     "tensor(bool)": ("BOOL", 9),

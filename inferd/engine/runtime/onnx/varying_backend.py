@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
     from inferd.engine.runtime.arena import RunArena
 
-__all__ = ["VaryingBackend"]
-
 _KEPT_BYTES = 16 << 20  # largest input whose memory a varying backend keeps; larger ones are freed after their run
 _CACHED_SHAPES = 32  # combinations of input shapes for which a varying backend keeps its views and binding
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     ServingStatus: TypeAlias = health.HealthCheckResponse.ServingStatus.ValueType
     from inferd.serving.parts.registry import Parts
 
-__all__ = ["SERVICE", "Health"]
-
 SERVICE = "grpc.health.v1.Health"
 SERVER_NAMES = frozenset({"", "inference.GRPCInferenceService"})
 

@@ -7,8 +7,6 @@ from typing import Annotated
 from inferd.config.field import about
 from inferd.config.part_settings import PartSettings
 
-__all__ = ["Settings"]
-
 
 class Settings(PartSettings, frozen=True, kw_only=True):
     max_watchers: Annotated[int, about("connections", ge=1, le=1_000_000), "Open Watch streams of the health service."] = 1000

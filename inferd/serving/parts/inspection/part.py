@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from inferd.part import Method
     from inferd.serving.parts.registry import Parts
 
-__all__ = ["InspectionPart"]
-
 
 def make(parts: Parts) -> Part:
     control, on_demand = parts.models.control, parts.models.on_demand

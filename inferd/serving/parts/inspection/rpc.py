@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from inferd.engine.model import Model
     from inferd.engine.models.repository import Repository
 
-__all__ = ["EXTENSIONS", "SERVICE", "Inspection"]
-
 SERVICE = "inference.GRPCInferenceService"
 
 # The protocol's words for its optional parts, only those that work completely: clients rely on them. perf_analyzer, for example,

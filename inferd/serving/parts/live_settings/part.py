@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from inferd.part import Method, Table
     from inferd.serving.parts.registry import Parts
 
-__all__ = ["LiveSettingsPart"]
-
 
 def make(parts: Parts) -> Part:
     return LiveSettingsPart(LiveSettings(parts.repository))

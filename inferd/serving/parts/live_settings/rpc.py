@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.models.repository import Repository
 
-__all__ = ["LiveSettings"]
-
 log = logging.getLogger(__name__)
 
 _LEVELS = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from inferd.serving.parts.model_control.rpc import ModelControl
     from inferd.serving.parts.registry import Parts
 
-__all__ = ["ModelControlPart"]
-
 
 def make(parts: Parts) -> Part:
     return ModelControlPart(parts.models.control)

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from inferd.engine.files.places import Place
     from inferd.engine.models.lifecycle import Lifecycle
 
-__all__ = ["MAX_PARAMETERS", "ModelControl"]
-
 INFERENCE = "inference.GRPCInferenceService"
 SERVICE = "inferd.v1.ModelControl"
 MAX_LOAD_NBYTES = 64 << 20  # of one RepositoryModelLoad, which may carry a model's files

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from inferd.part import Table
     from inferd.serving.parts.registry import Parts
 
-__all__ = ["ModelMetrics"]
-
 
 def make(parts: Parts) -> Part:
     return ModelMetrics(parts.repository)

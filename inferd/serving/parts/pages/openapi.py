@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from inferd.part import Resource
     from inferd.serving.rest.raw_body import RawInput
 
-__all__ = ["OpenApi"]
-
 TensorSpec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape
 
 MAX_EXAMPLE_ELEMENTS = 256  # of all inputs; a picture's pixels would fill the document

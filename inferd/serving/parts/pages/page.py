@@ -11,8 +11,6 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-__all__ = ["HEADERS", "page"]
-
 FILE = Path(__file__).with_name("page.html")
 
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from inferd.engine.models.repository import Repository
     from inferd.serving.parts.registry import Parts
 
-__all__ = ["Pages"]
-
 MAX_UNLIKE = 16  # different pages that wait to be made: clients choose their headers and queries
 RETRY_AFTER_NS = 10**9
 HTML, JSON = b"text/html", ((b"content-type", b"application/json"),)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from inferd.serving.parts.registry import Parts
 
-__all__ = ["Reflection"]
-
 VERSIONS = {"grpc.reflection.v1.ServerReflection": reflection_v1, "grpc.reflection.v1alpha.ServerReflection": reflection_v1alpha}
 
 MAX_OPEN = 16  # streams of one connection: a tool has one
