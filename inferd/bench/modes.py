@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from inferd.bench import findings
-from inferd.bench.findings import Findings, Judged, Slo, judge, judged, parse_slo, per_second
+from inferd.bench.findings import Findings, Judged, Slo, judge, judged, per_second
 from inferd.bench.measurement import Load, Measurement
 from inferd.errors import ConfigError, InferdError
 

@@ -26,7 +26,7 @@ try:
 
     from inferd.cli.exit_codes import ExitCode
     from inferd.cli.say import colours, complain, one_line, say
-    from inferd.cli.verbs import VERBS, program  # which makes texts and options, and that takes longest
+    from inferd.cli.verbs import program  # which makes texts and options, and that takes longest
     from inferd.errors import ConfigError, InferdError, StartError
 except KeyboardInterrupt:  # that takes a while
     sys.exit(INTERRUPTED)

@@ -312,11 +312,11 @@ def reject_unused(given: dict[str, Any]) -> None:
 
 def carry_out(session: Session, given: dict[str, Any], load: Load, versions: list[str], progress: Progress | None) -> Outcome:
     """Measures as the flags say, and shows its progress."""
-    from inferd.bench import modes, scenarios
+    from inferd.bench import findings, modes, scenarios
 
     watch = progress.watch if progress else None
     if given["scenario"]:
-        slo = modes.parse_slo(given["slo"]) if given["slo"] else None
+        slo = findings.parse_slo(given["slo"]) if given["slo"] else None
         if progress:
             progress.tell(modes.Progress(1, 1, scenarios.load_of(given["scenario"], load), "", f"MLPerf {given['scenario']}"))
         return session.scenario(given["scenario"], load, slo, watch, lambda notice: say(one_line(notice), err=True))
@@ -407,7 +407,7 @@ def versions_of(given: dict[str, Any]) -> list[str]:
 def mode_of(given: dict[str, Any], load: Load, versions: list[str], session: Session) -> Mode:
     from msgspec.structs import replace
 
-    from inferd.bench import embedded, modes
+    from inferd.bench import embedded, findings, modes
 
     wanted = [flag for flag in ("steps", "ramp", "slo", "stress", "soak", "versions") if given[flag]]
     if len(wanted) > 1:
@@ -426,7 +426,7 @@ def mode_of(given: dict[str, Any], load: Load, versions: list[str], session: Ses
             embedded.check_in_flight(one)  # before the first of them is measured
         return modes.steps(loads)
     if given["slo"]:
-        return modes.search(load, modes.parse_slo(given["slo"]))
+        return modes.search(load, findings.parse_slo(given["slo"]))
     if given["stress"]:
         return modes.stress(load)
     if given["soak"]:

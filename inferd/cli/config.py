@@ -15,8 +15,8 @@ from inferd.cli.named_files import missing_files
 from inferd.cli.options import SettingsCommand, group_title, takes_settings
 from inferd.cli.say import complain
 from inferd.config import fields, spell
-from inferd.serving.memory.budget import most_bytes, settled, worst_case
 from inferd.config.share import spelled
+from inferd.serving.memory.budget import most_bytes, settled, worst_case
 from inferd.system.memory_limit import memory_limit_bytes
 
 if TYPE_CHECKING:

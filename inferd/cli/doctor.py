@@ -24,10 +24,10 @@ from inferd import __version__
 from inferd.cli.exit_codes import ExitCode
 from inferd.cli.options import SettingsCommand, takes_settings
 from inferd.config import fields, spell, without_secrets
+from inferd.config.share import spelled
 from inferd.engine.remote import local_paths
 from inferd.errors import InferdError
 from inferd.serving.memory.budget import most_bytes, settled
-from inferd.config.share import spelled
 from inferd.system import descriptors
 from inferd.system.memory_limit import memory_limit_bytes
 

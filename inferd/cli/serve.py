@@ -18,9 +18,9 @@ from inferd.cli import silence, start_screen
 from inferd.cli.named_files import SECRET_FILES
 from inferd.cli.options import REREAD, SettingsCommand, takes_settings
 from inferd.config import fields, spell
+from inferd.config.share import spelled
 from inferd.errors import ConfigError, StartError
 from inferd.serving.memory.budget import most_bytes
-from inferd.config.share import spelled
 from inferd.system.memory_limit import memory_limit_bytes
 from inferd.watched_files import require_secret
 

@@ -11,7 +11,8 @@
     checks      whether values are right, each and all together
     sources     flag > variable > file > default
 
-Other packages import from here; settings of parts, and the memory budget, import the modules. Nothing in here imports numpy, onnxruntime or grpc.
+Other packages import from here; settings of parts, and the memory budget, import the modules.
+Nothing in here imports numpy, onnxruntime or grpc.
 """
 
 from importlib import import_module

@@ -26,7 +26,8 @@ class Part:
     """A feature of the server. Each hook does nothing until a part overrides it.
 
     The order is: methods and resources, start, starting of each version, ready, and at the end leave and stop. All run on the event loop,
-    except `metrics` (any thread). While the models of the start load, `starting` and `changed` run on the thread that loads them. start() raises ConfigError and StartError.
+    except `metrics` (any thread). While the models of the start load, `starting` and `changed` run on the thread that loads them.
+    start() raises ConfigError and StartError.
     """
 
     def methods(self) -> Mapping[str, Method]:

@@ -56,4 +56,5 @@ class LiveRollout(Protocol):
         counts."""
 
     def abandon(self) -> None:
-        """The server stops, or this process gives the rollout up: frees what it has, and changes nothing. `tick` tells the last counts. Idempotent."""
+        """The server stops, or this process gives the rollout up: frees what it has, and changes nothing. `tick` tells the last counts.
+        Idempotent."""

@@ -20,7 +20,8 @@ FOLLOW_S = 0.5  # between two looks at the file, which another process may have 
 
 
 class Worker:
-    """Owns the thread, which begins at the start where there is a file, else with the first rollout. The methods belong to the event loop's thread."""
+    """Owns the thread, which begins at the start where there is a file, else with the first rollout. The methods
+    belong to the event loop's thread."""
 
     def __init__(self, roster: Roster, follower: Follower) -> None:
         self._roster, self._follower = roster, follower

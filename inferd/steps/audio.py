@@ -19,8 +19,8 @@ import numpy as np
 from inferd.steps import numbers
 from inferd.steps.audio_container import BadClip
 from inferd.steps.audio_file import LEAST_RATE, MOST_RATE, AudioDecoder, Check, checked_samples, resampler
-from inferd.steps.audio_wav import Floats
 from inferd.steps.audio_spectrum import DEFAULT_MELS, Spectrum
+from inferd.steps.audio_wav import Floats
 from inferd.steps.numbers import Apply
 from inferd.steps.pipeline import Array, Content, EntryPlace, RowPipeline, TensorType, Value, within, wrong_row
 

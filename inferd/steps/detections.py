@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferd._core.media.boxes import MAX_CANDIDATES, detect_boxes
+from inferd._core.media.boxes import detect_boxes
 from inferd.protocol import options
 from inferd.steps.pipeline import Array, TensorType
 from inferd.steps.stage import At, Last

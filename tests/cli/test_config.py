@@ -13,8 +13,8 @@ import click
 import pytest
 
 import inferd
-from inferd.cli import VERBS
 from inferd.cli.options import REREAD, takes_settings
+from inferd.cli.verbs import VERBS
 from inferd.config import Settings, fields
 from inferd.errors import ConfigError
 

@@ -1,6 +1,7 @@
 """The limit on the memory of models without their runs (overcommit): which versions fit, and which models leave first.
 
-A policy: it has no thread, no lock and no clock. `check_fits` closes a version that does not fit. Never in here: evicting, waiting for room (versions.py).
+A policy: it has no thread, no lock and no clock. `check_fits` closes a version that does not fit. Never in here: evicting, waiting for
+room (versions.py).
 """
 
 from __future__ import annotations

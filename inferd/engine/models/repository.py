@@ -20,7 +20,7 @@ from inferd.engine.files.places import Failure, Place, all_versions, find_places
 from inferd.engine.loading.loader import Loader
 from inferd.engine.model import CLOSE_TIMEOUT_S, Model, State
 from inferd.engine.models.changes import Changes, Event
-from inferd.engine.models.entry import Entry, IndexEntry, Loads, Other
+from inferd.engine.models.entry import Entry, IndexEntry, Other
 from inferd.engine.models.labels import STABLE
 from inferd.engine.models.opening import open_models, unserved
 from inferd.engine.models.routing import Routing

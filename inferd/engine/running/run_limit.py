@@ -54,8 +54,8 @@ class RunLimit:
         return self._batch is not None
 
     def enforce(self, now_ns: int) -> None:
-        """Called some times a second on the event loop's thread, and once by `Model.close`. Also ends a run whose requests are all too late, and tells taps of
-        each that is."""
+        """Called some times a second on the event loop's thread, and once by `Model.close`. Also ends a run whose requests
+        are all too late, and tells taps of each that is."""
         running = self._instance.running
         if running is not None:
             running.tap_late(now_ns)

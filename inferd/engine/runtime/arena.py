@@ -39,8 +39,8 @@ _REGISTERING = threading.Lock()  # from registering an allocator until all its s
 
 
 class RunArena:
-    """One model's arena. Any thread may call its methods. Call `give_back` on the event loop only for a run that found the arena full:
-    this model's runs wait while the system unmaps the memory (some 100 ms a GiB)."""
+    """One model's arena. Any thread may call its methods. Call `give_back` on the event loop only for a run that found the arena full.
+    The model's runs wait while the system unmaps the memory (some 100 ms a GiB)."""
 
     def __init__(self, ort: Any, limit_bytes: int) -> None:
         """Registers a new allocator with onnxruntime; sessions that are opened next, with `entries`, use it."""

@@ -50,7 +50,8 @@ class Client:
         return self._owner.age_ns()
 
     def http2(self) -> Session:
-        """Called when a client on a port of REST begins with HTTP/2's preface, or chose h2 in its handshake: what it speaks from then on."""
+        """Called when a client on a port of REST begins with HTTP/2's preface, or chose h2 in its handshake: what it speaks
+        from then on."""
         return Session(self._owner.server)
 
     def handshake_made(self, connection: StreamSocket) -> bool:

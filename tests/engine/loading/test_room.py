@@ -10,9 +10,9 @@ from inferd.engine.files.places import find_places
 from inferd.engine.loading import room
 from inferd.engine.loading.origin import Origin
 from inferd.engine.loading.room import SESSION_BYTES, Room
-from inferd.system.memory_limit import resident_bytes
 from inferd.engine.model import Model
 from inferd.errors import StartError
+from inferd.system.memory_limit import resident_bytes
 from tests.engine.running.test_run_limit import made
 from tests.fake_backend import FakeBackend
 
