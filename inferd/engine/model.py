@@ -17,8 +17,8 @@ A model with preprocess steps has more queues (running/queues.py). It is never i
 
 The executor thread of a model with one instance starts with the first request, and ends when the model was idle for THREAD_IDLE_NS.
 
-`expire` is called some times a second while the model is active: requests wait or run on threads, or an idle executor thread
-is not dismissed yet. An idle model costs nothing. The
+`expire` is called some times a second while the model is active. It is active while requests wait or run on threads, and until
+its idle executor thread is dismissed. An idle model costs nothing. The
 first request at an idle model makes it active (`activated`). An inline model is always idle: it runs waiting requests within the iteration,
 and its queue drops those that are too late.
 
