@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Keep", "converted"]
-
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _ORDER = {"b": 0, "u": 1, "i": 1, "f": 2}  # numpy's kinds of numbers; one goes into the same or a later one
