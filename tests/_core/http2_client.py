@@ -221,15 +221,16 @@ class Client:
 
     def send(self, stream_id: int, body: bytes, *, end: bool = True, step: int = 16_000) -> None:
         """Sends bytes as the windows allow, in frames of at most `step` bytes."""
-        while body:
+        at = 0
+        while at < len(body):
             room = min(self.h2.local_flow_control_window(stream_id), self.h2.max_outbound_frame_size, step)
             if room <= 0:
                 self.exchange()
                 room = self.h2.local_flow_control_window(stream_id)
                 assert room > 0, "the server does not open its window"
                 continue
-            self.h2.send_data(stream_id, body[:room])
-            body = body[room:]
+            self.h2.send_data(stream_id, body[at : at + room])
+            at += room
         if end:
             self.h2.end_stream(stream_id)
         self.exchange()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from inferd.bench import modes, terminal
+from inferd.bench import findings, modes, terminal
 from inferd.bench.findings import Scenario, Versions
 from inferd.bench.measurement import Latency, Load, Measurement
 from inferd.bench.outcome_report import report_of
@@ -49,7 +49,7 @@ def server_of(limit: float) -> Callable[[Load, str], Measurement]:
 
 
 def test_the_headline_of_a_search_is_what_it_found() -> None:
-    made = report_of(modes.carry_out(modes.search(Load(rate=100.0), modes.parse_slo("p99=10ms")), server_of(1000.0)), "t", "m")
+    made = report_of(modes.carry_out(modes.search(Load(rate=100.0), findings.parse_slo("p99=10ms")), server_of(1000.0)), "t", "m")
     assert made.main.load.rate == made.summary["rate"]
     assert made.requests_per_second == made.main.requests_per_second > 900
     assert made.summary["words"][0].startswith(f"{made.summary['rate']:,.0f}/s keeps p99 10 ms")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.lib import format as npy
 
 from inferd.client_inputs import arrays
-from inferd.client_inputs.arrays import MAX_BYTES, read_arrays
+from inferd.client_inputs.arrays import read_arrays
 from inferd.errors import ConfigError
 
 
@@ -61,20 +61,21 @@ def test_what_numpy_saves_is_read(tmp_path: Path, save) -> None:
         np.testing.assert_array_equal(read_arrays(str(tmp_path / "one.npy"), "--input"), array)
 
 
-def test_a_bomb_is_rejected_before_it_is_unpacked(tmp_path: Path) -> None:
+def test_a_bomb_is_rejected_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "MAX_BYTES", 32 << 20)
     path, zeros = tmp_path / "bomb.npz", bytes(1 << 20)
     with ZipFile(path, "w", ZIP_DEFLATED, compresslevel=1) as written, written.open("x.npy", "w") as member:
-        member.write(header((MAX_BYTES // 4 + (1 << 18),)))
-        for _ in range(MAX_BYTES // len(zeros) + 1):
+        member.write(header((9 << 20,)))
+        for _ in range(36):
             member.write(zeros)
-    assert path.stat().st_size < 8 << 20
+    assert path.stat().st_size < 1 << 20
     tracemalloc.start()
     try:
         text = rejection(path)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert text == f"--npz {path}: 'x': expected arrays of 1024 MiB at most in all, got 1,074,790,400 bytes; give smaller ones"
+    assert text == f"--npz {path}: 'x': expected arrays of 32 MiB at most in all, got 37,748,736 bytes; give smaller ones"
     assert peak < 2 << 20
 
 

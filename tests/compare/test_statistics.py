@@ -30,7 +30,7 @@ from inferd.compare.statistics import (
 
 RNG = np.random.default_rng(23)
 ALPHA = 0.05
-STREAMS = 60
+STREAMS = 40
 
 
 Counted = tuple[np.ndarray, np.ndarray]
@@ -95,7 +95,7 @@ class TestExcess:
                 return True
         return False
 
-    @pytest.mark.parametrize(("rate", "least", "most"), [(0.02, 0, 3), (0.03, 0, 3), (0.10, 57, 60)], ids=["equal", "limit", "far above"])
+    @pytest.mark.parametrize(("rate", "least", "most"), [(0.02, 0, 2), (0.03, 0, 2), (0.10, 38, 40)], ids=["equal", "limit", "far above"])
     def test_an_excess_up_to_the_limit_is_no_evidence(self, rate: float, least: int, most: int) -> None:
         rng = np.random.default_rng(3)
         assert least <= sum(self.independent(rng, 0.5, 0.02, rate, 100) for _ in range(STREAMS)) <= most

@@ -121,10 +121,10 @@ def test_who_has_not_asked_gives_way_at_once(sent: bytes) -> None:
     """However many come, and however short their turn was: a scrape comes through, and who has asked is not put out."""
     gate = Gate()
     with scrape_server(gate, max_connections=2, turn_s=LIMIT_S) as server, ExitStack() as stack:
-        clients = [stack.enter_context(closing(connect(server, sent))) for _ in range(20)]
+        clients = [stack.enter_context(closing(connect(server, sent))) for _ in range(6)]
         asking = stack.enter_context(closing(connect(server, b"GET / HTTP/1.0\r\n\r\n")))
         assert gate.entered.acquire(timeout=LIMIT_S)
-        clients += [stack.enter_context(closing(connect(server, sent))) for _ in range(20)]
+        clients += [stack.enter_context(closing(connect(server, sent))) for _ in range(6)]
         for client in clients[:-1]:
             assert read_all(client) == b""
         gate.passed.release(2)  # for the last client, too: where one ends in mid-header, that is a request

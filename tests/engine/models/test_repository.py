@@ -24,6 +24,7 @@ from inferd.engine.configuration.checkup import check_config
 from inferd.engine.configuration.config_sources import Defaults
 from inferd.engine.files.places import find_places
 from inferd.engine.loading.planner import Host
+from inferd.engine.model import THREAD_IDLE_NS
 from inferd.engine.models.repository import Repository
 from inferd.engine.runtime import devices
 from inferd.engine.runtime.onnx.model import OnnxModel
@@ -580,13 +581,13 @@ def test_a_model_that_fits_into_no_memory_is_rejected_at_once(tmp_path: Path, ma
 
 def test_a_model_is_active_until_expire_finds_nothing_at_it(tmp_path: Path, load: Load) -> None:
     opened = load(models.repository(tmp_path, {"asked": IDENTITY, "idle": IDENTITY}), inline="off")
+    now_ns, limit_s = time.monotonic_ns(), time.monotonic() + 30
     for _ in range(2):
         assert opened.upkeep.active == set()
         assert infer(opened, "asked") == 1
         assert opened.upkeep.active == {opened.lookup("asked", "")}
-        limit_s = time.monotonic() + 30
         while opened.upkeep.active and time.monotonic() < limit_s:
-            opened.expire(time.monotonic_ns())
+            opened.expire(now_ns := now_ns + THREAD_IDLE_NS)
 
 
 def test_the_limits_of_queues_follow_the_settings_but_for_a_model_s_own(tmp_path: Path, load: Load) -> None:
