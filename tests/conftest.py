@@ -56,6 +56,7 @@ LONGEST = (
 
 # Speed is measured in benchmarks/; a busy machine is no fault of the code. Fuzzers (make fuzz) look for what fifty examples do not find.
 settings.register_profile("inferd", deadline=None, max_examples=50)
+settings.register_profile("unit", deadline=None, max_examples=15)
 settings.load_profile("inferd")
 
 # As inferd sets it, before a test imports onnxruntime by itself: its wheels keep some KiB of each failed run for a thread that sends them.
@@ -68,6 +69,11 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--unit", action="store_true", help="only test files that start no other program: see tests/unit_tests.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--unit"):
+        settings.load_profile("unit")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
