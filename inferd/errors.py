@@ -4,6 +4,7 @@
       RequestError              a response to one request; `code` is the gRPC status code
         Cancelled           1   the caller went away
         InvalidArgument     3   the request can never be right for this model
+          NoInputs              a body that is no inference request in JSON; raw inputs of a model may still be in it
         DeadlineExceeded    4   its deadline passed before a response was ready
         NotFound            5   no such model, version or service
         PermissionDenied    7   who the client is is known, and it may not
@@ -85,6 +86,9 @@ class Cancelled(RequestError, code=1, status="CANCELLED", reason="cancelled"): .
 
 
 class InvalidArgument(RequestError, code=3, status="INVALID_ARGUMENT", reason="invalid"): ...
+
+
+class NoInputs(InvalidArgument, reason="no_inputs"): ...
 
 
 class DeadlineExceeded(RequestError, code=4, status="DEADLINE_EXCEEDED", reason="deadline"): ...

@@ -16,7 +16,7 @@ cdef enum:
 cdef dict FORMS = {"f": "%f:%d", "i": "%d:%d", "u": "%d:%d"}     # by numpy's kind; what C++'s std::to_string writes
 
 
-def classify(array not None, labels, Py_ssize_t count, bint batched):
+cdef object classify(object array, object labels, Py_ssize_t count, bint batched):
     """The `count` largest values of each row as texts, or as many as a row has: largest first, equal ones in order of their places. An
     object array [rows, count], or [count] without a batch axis. All of a row's axes are one.
 

@@ -6,11 +6,11 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_
 from libc.string cimport memcpy, memset
 
 from inferd._core.codec.wire cimport (
-    DELIMITED, FIXED32, FIXED64, LOOK_NBYTES, VARINT, Bytes, Reader, enter, fail, fail_as, let_others_run, open_reader, read_bytes,
-    read_fixed, read_tag, read_varint, skip_field,
+    DELIMITED, FIXED32, FIXED64, VARINT, YIELD_NBYTES, Bytes, Reader, enter, fail, fail_as, let_others_run, read_bytes, read_fixed,
+    read_tag, read_varint, skip_field,
 )
 from inferd._core.tensor.datatypes cimport (
-    BF16, BOOL, BYTES, FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, itemsize,
+    BOOL, BYTES, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, itemsize,
 )
 from inferd._core.tensor.view cimport TensorView
 
@@ -212,12 +212,21 @@ cdef inline char *put_number(char *at, int datatype, uint64_t value) noexcept no
     return at + nbytes
 
 
+cdef inline char *put_varint_number(Reader *reader, char *at, int datatype, int64_t *value) noexcept nogil:
+    """put_number of the varint that the reader stands at. NULL with a fault: it is malformed."""
+    cdef uint64_t number
+    if read_varint(reader, &number) < 0:
+        return NULL
+    value[0] = <int64_t>number
+    return put_number(at, datatype, number)
+
+
 cdef inline char *copy_piece(Reader *reader, char *at, const Bytes *piece) noexcept nogil:
     """Returns what lies behind it."""
     cdef Py_ssize_t copied = 0
     cdef Py_ssize_t nbytes
     while copied < piece.nbytes:
-        nbytes = min(piece.nbytes - copied, <Py_ssize_t>LOOK_NBYTES)
+        nbytes = min(piece.nbytes - copied, <Py_ssize_t>YIELD_NBYTES)
         memcpy(at + copied, piece.data + copied, nbytes)
         copied += nbytes
         let_others_run(reader, <const uint8_t *>piece.data + copied)
@@ -229,7 +238,6 @@ cdef inline char *pack(Reader *reader, int datatype, char *at, int64_t *value) n
     malformed; without one: `value` does not fit the datatype."""
     cdef uint32_t field = <uint32_t>contents_field(datatype)
     cdef uint32_t tag, length
-    cdef uint64_t number = 0
     cdef Bytes piece
     cdef Reader inner
     while read_tag(reader, &tag) > 0:
@@ -239,10 +247,7 @@ cdef inline char *pack(Reader *reader, int datatype, char *at, int64_t *value) n
                 return NULL
             continue
         if tag & 7 == VARINT:
-            if read_varint(reader, &number) < 0:
-                return NULL
-            value[0] = <int64_t>number
-            at = put_number(at, datatype, number)
+            at = put_varint_number(reader, at, datatype, value)
             if at == NULL:
                 return NULL
         elif tag & 7 != DELIMITED:
@@ -262,11 +267,8 @@ cdef inline char *pack(Reader *reader, int datatype, char *at, int64_t *value) n
                 enter(&inner, reader, &piece)
                 while inner.at < inner.end:
                     let_others_run(&inner, inner.at)
-                    if read_varint(&inner, &number) < 0:
-                        fail_as(reader, &inner)
-                        return NULL
-                    value[0] = <int64_t>number
-                    at = put_number(at, datatype, number)
+                    at = put_varint_number(&inner, at, datatype, value)
                     if at == NULL:
+                        fail_as(reader, &inner)     # without a fault: the number does not fit
                         return NULL
     return at

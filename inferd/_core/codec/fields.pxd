@@ -2,7 +2,7 @@
 # are rejected here, unknown fields are skipped, the last of a repeated scalar counts. Strings are checked to be UTF-8, most of them here.
 # Never in here: memory, Python objects, what a model takes.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from inferd._core.base.utf8 cimport is_utf8
@@ -98,6 +98,12 @@ cdef inline int add_span(Reader *reader, Bytes *spans, int *count, const char *f
     return read_bytes(reader, &spans[count[0] - 1])
 
 
+cdef inline int next_inner_field(Reader *outer, Reader *inner, uint32_t *tag) noexcept nogil:
+    """next_field of a submessage, whose fault is handed outwards."""
+    cdef int found = next_field(inner, tag)
+    return found if found >= 0 else fail_as(outer, inner)
+
+
 cdef inline int read_value(Reader *outer, const Bytes *content, Parameter *parameter) noexcept nogil:
     """One InferParameter: the last choice counts."""
     cdef Reader reader
@@ -106,11 +112,9 @@ cdef inline int read_value(Reader *outer, const Bytes *content, Parameter *param
     cdef int status
     enter(&reader, outer, content)
     while True:
-        found = next_field(&reader, &tag)
-        if found == 0:
-            return 0
-        if found < 0:
-            return fail_as(outer, &reader)
+        found = next_inner_field(outer, &reader, &tag)
+        if found <= 0:
+            return found
         if tag == BOOL_PARAM or tag == INT64_PARAM or tag == UINT64_PARAM:
             status = read_varint(&reader, &parameter.number)
         elif tag == STRING_PARAM:
@@ -143,13 +147,11 @@ cdef inline int read_parameter(Reader *outer, Parameter *parameter, int *count) 
         return -1
     enter(&reader, outer, &content)
     while True:
-        found = next_field(&reader, &tag)
-        if found == 0:
-            if not parameter.known:
-                memset(parameter, 0, sizeof(Parameter))
-            return 0
-        if found < 0:
-            return fail_as(outer, &reader)
+        found = next_inner_field(outer, &reader, &tag)
+        if found == 0 and not parameter.known:
+            memset(parameter, 0, sizeof(Parameter))
+        if found <= 0:
+            return found
         if tag == KEY:
             status = read_text(&reader, &parameter.key)
         elif tag == VALUE:
@@ -197,11 +199,11 @@ cdef inline int read_input(Reader *outer, const Bytes *content, TensorView *view
     memset(extra, 0, sizeof(Input))
     enter(&reader, outer, content)
     while True:
-        found = next_field(&reader, &tag)
+        found = next_inner_field(outer, &reader, &tag)
+        if found < 0:
+            return -1
         if found == 0:
             break
-        if found < 0:
-            return fail_as(outer, &reader)
         if tag == TENSOR_NAME:
             status = read_text(&reader, &name)
         elif tag == DATATYPE:
@@ -244,11 +246,9 @@ cdef inline int read_asked(Reader *outer, const Bytes *content, Asked *asked, in
     memset(asked, 0, sizeof(Asked))
     enter(&reader, outer, content)
     while True:
-        found = next_field(&reader, &tag)
-        if found == 0:
-            return 0
-        if found < 0:
-            return fail_as(outer, &reader)
+        found = next_inner_field(outer, &reader, &tag)
+        if found <= 0:
+            return found
         if tag == TENSOR_NAME:
             status = read_text(&reader, &asked.name)
         elif tag == OUTPUT_PARAMETERS:
@@ -274,11 +274,9 @@ cdef inline int walk_contents(Reader *outer, const Bytes *tensor, int datatype, 
     cdef int found
     enter(&reader, outer, tensor)
     while True:
-        found = next_field(&reader, &tag)
-        if found == 0:
-            return 0
-        if found < 0:
-            return fail_as(outer, &reader)
+        found = next_inner_field(outer, &reader, &tag)
+        if found <= 0:
+            return found
         if tag != CONTENTS:
             if skip_field(&reader, tag) < 0:
                 return fail_as(outer, &reader)

@@ -19,7 +19,7 @@ from inferd._core.codec.fields cimport (
 )
 from inferd._core.codec.infer_response cimport appended, encode_all, encode_asked
 from inferd._core.codec.outputs cimport CLASSES_BIT, asked_output
-from inferd._core.codec.wire cimport LOOK_NBYTES, Bytes, Reader, open_reader, read_bytes, read_tag, skip_field
+from inferd._core.codec.wire cimport YIELD_NBYTES, Bytes, Reader, open_reader, read_bytes, read_tag, skip_field
 from inferd._core.grpc.message cimport Message, count_copied, kept_nbytes_of, new_message
 from inferd._core.tensor.datatypes cimport INVALID
 from inferd._core.tensor.shown cimport shown, shown_name, shown_range, shown_tensor, word_text
@@ -168,7 +168,7 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
     request.packed = new_message(total, request.message.share)
     count_copied(total)
     at = request.packed.data
-    reader.left.look_at = reader.start + LOOK_NBYTES            # all of it is read once more
+    reader.left.yield_at = reader.start + YIELD_NBYTES            # all of it is read once more
     for i in range(fields.input_count):
         view = &request.inputs[i]
         view.data = first = at

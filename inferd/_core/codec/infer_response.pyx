@@ -137,7 +137,6 @@ cdef Message encode_alike(Request request, const Bytes *id, Tensors outputs, int
 
 
 cdef Message appended(Message response, Signature signature):
-    """The response with the fields that say what made it behind the others: protobuf's fields have no order."""
     cdef Py_ssize_t nbytes = PyBytes_GET_SIZE(signature.provenance)
     cdef Message whole
     if response.nbytes + nbytes > MAX_RESPONSE_NBYTES:

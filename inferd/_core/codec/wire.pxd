@@ -17,7 +17,7 @@ cdef enum:
     MAX_DEPTH = 100             # unknown groups inside each other
     MAX_FIELDS = 1 << 16        # of one message, typed contents aside, which have a limit of their own: each costs, and means nothing
     MAX_STRINGS_NBYTES = 1 << 20        # of all strings of one message: they are checked to be UTF-8, decoded and echoed on the event loop
-    LOOK_NBYTES = 16 << 10      # of a long message, between two looks at whether others are to run
+    YIELD_NBYTES = 16 << 10      # of a long message, between two looks at whether others are to run
 
 cdef struct Bytes:              # a length-delimited field's content; owns nothing
     const char *data
@@ -26,7 +26,7 @@ cdef struct Bytes:              # a length-delimited field's content; owns nothi
 cdef struct Allowance:          # what one message may still have
     int64_t fields
     int64_t strings_nbytes
-    const uint8_t *look_at      # where its thread looks whether its turn is over
+    const uint8_t *yield_at      # where its thread looks whether its turn is over
     Turn turn
 
 cdef struct Reader:             # the rest of one message or submessage
@@ -45,7 +45,7 @@ cdef inline void open_reader(Reader *reader, const char *data, Py_ssize_t nbytes
     reader.fault = NULL
     reader.left_of_all.fields = MAX_FIELDS
     reader.left_of_all.strings_nbytes = MAX_STRINGS_NBYTES
-    reader.left_of_all.look_at = reader.at + LOOK_NBYTES
+    reader.left_of_all.yield_at = reader.at + YIELD_NBYTES
     reader.left_of_all.turn.began_ns = reader.left_of_all.turn.run_ns = 0
     reader.left = &reader.left_of_all
 
@@ -115,8 +115,8 @@ cdef inline int read_tag(Reader *reader, uint32_t *tag) noexcept nogil:
 
 cdef inline void let_others_run(Reader *reader, const uint8_t *at) noexcept nogil:
     """Called again and again, without the GIL, while much is read of a message: it has been read up to `at`."""
-    if at >= reader.left.look_at:
-        reader.left.look_at = at + LOOK_NBYTES
+    if at >= reader.left.yield_at:
+        reader.left.yield_at = at + YIELD_NBYTES
         yield_after(&reader.left.turn)
 
 

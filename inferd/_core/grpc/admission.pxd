@@ -5,7 +5,6 @@
 # Never in here: what credit is (a window of HTTP/2, reading a socket), and which client moves too little to be served (net/stall_policy).
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint32_t
 from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.message cimport Admission, Message
 

@@ -160,7 +160,6 @@ cdef class Parser:
         return 0
 
     cdef rejected(self, llhttp_errno_t found):
-        """The error at which llhttp has stopped."""
         cdef bint is_length = found == HPE_INVALID_CONTENT_LENGTH or found == HPE_UNEXPECTED_CONTENT_LENGTH
         cdef const char *reason = llhttp_get_error_reason(&self.state)
         if is_length and self.chunked or found == HPE_INVALID_TRANSFER_ENCODING and self.head.content_nbytes >= 0:

@@ -15,7 +15,7 @@ from inferd._core.http.head cimport IDENTITY, SEVERAL, Head, verb_of
 from inferd._core.http2.exchange cimport Exchange
 from inferd._core.http2.stream cimport INFER, INFER_STREAM, REST, SERVER_STREAM, STREAM, UNARY, UNKNOWN, Http2Call
 from inferd._core.http2.http2_state cimport Http2State
-from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES
+from inferd._core.http2.limits cimport REJECTED_HEADERS, LEAST_REJECTED_NBYTES
 from inferd._core.net.limits cimport MAX_PATH_NBYTES
 
 from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
@@ -93,7 +93,7 @@ cdef class HeaderReader:
         return goes_on
 
     cdef bint read_no_more(self) noexcept:
-        cdef Py_ssize_t most_nbytes = max(ANSWERED_HEADERS * self.server.limits.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES)
+        cdef Py_ssize_t most_nbytes = max(REJECTED_HEADERS * self.server.limits.max_header_nbytes, <Py_ssize_t>LEAST_REJECTED_NBYTES)
         if self.opening.header_nbytes <= most_nbytes:
             return True
         self.opening = self.authorization = None

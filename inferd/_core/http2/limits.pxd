@@ -14,12 +14,12 @@ cdef enum:
     CONTROL_NBYTES = 1 << 10
     # The most entries of one SETTINGS frame.
     MAX_SETTINGS = 32
-    # To reject too long headers with a status, the server reads this many times max_header_nbytes, and at least LEAST_ANSWERED_NBYTES.
+    # To reject too long headers with a status, the server reads this many times max_header_nbytes, and at least LEAST_REJECTED_NBYTES.
     # It resets the stream of a client that sends more.
-    ANSWERED_HEADERS = 4
-    LEAST_ANSWERED_NBYTES = 64 << 10
+    REJECTED_HEADERS = 4
+    LEAST_REJECTED_NBYTES = 64 << 10
     # A stream of messages may have sent so much, a quarter of the narrowest window, before its window is looked at again.
-    LOOK_NBYTES = 16 << 10
+    WINDOW_STEP_NBYTES = 16 << 10
     # A connection may always have this many calls open. Beyond them it may have as many as max_calls leaves free.
     OWN_CALLS = 16
     # A request in flight on a stream of ModelStreamInfer is charged for this much memory beside its message.

@@ -97,26 +97,8 @@ def kept():
     return sum([nbytes for nbytes in kept_nbytes])
 
 
-# ---- the same with addresses, for tests ----
-
 def keep(bint yes):
     """Sets whether free blocks are kept from now on, and returns whether they were before."""
     global most_nbytes
     before, most_nbytes = most_nbytes > 0, CLASS_NBYTES if yes else 0
     return before
-
-
-def take(size_t nbytes):
-    return <size_t>acquire(nbytes, NULL)
-
-
-def take_zeroed(size_t count, size_t each_nbytes):
-    return <size_t>acquire_zeroed(count, each_nbytes, NULL)
-
-
-def take_other(size_t address, size_t nbytes):
-    return <size_t>resize(<void *>address, nbytes, NULL)
-
-
-def give(size_t address):
-    release(<void *>address, NULL)

@@ -5,7 +5,7 @@ from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
 
 from inferd._core.grpc.message cimport SMALL_NBYTES, Message, append_bytes, awaited_message, count_copied
-from inferd._core.http2.limits cimport LOOK_NBYTES, STREAMED_COST
+from inferd._core.http2.limits cimport WINDOW_STEP_NBYTES, STREAMED_COST
 from inferd._core.http2.stream cimport INFER_STREAM, REST, SERVER_STREAM, STREAM, Http2Call, is_task_stream
 from inferd._core.http2.streamed cimport Streamed
 from inferd._core.net.stream_socket cimport StreamSocket
@@ -14,7 +14,6 @@ from inferd.errors import ResourceExhausted, Unimplemented
 
 
 cdef void message_chunk(Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
-    """Bytes of a call's messages have come. Those of a settled call are thrown away."""
     cdef StreamSocket connection = call.connection
     call.received_nbytes += nbytes
     connection.payload_nbytes += nbytes
@@ -45,12 +44,11 @@ cdef void message_chunk(Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes)
     if call.partial is not None and not call.awaits_credit() and (
             connection.missing_nbytes == 0 or call.missing_nbytes < connection.missing_nbytes):
         connection.missing_nbytes = call.missing_nbytes
-    if call.partial is not None or (call.kind >= SERVER_STREAM and call.received_nbytes - call.looked_nbytes >= LOOK_NBYTES):
+    if call.partial is not None or (call.kind >= SERVER_STREAM and call.received_nbytes - call.looked_nbytes >= WINDOW_STEP_NBYTES):
         call.open_window()
 
 
 cdef void request_complete(Http2Call call) noexcept:
-    """The client has half-closed the stream: a unary call begins."""
     call.half_closed = True
     if call.settled:
         return

@@ -2,7 +2,7 @@
 
 cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdint cimport int32_t, int64_t
 from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.net.keepalive_policy cimport KeepalivePolicy
 from inferd._core.http2.send_state cimport SendState

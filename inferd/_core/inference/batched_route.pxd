@@ -6,8 +6,6 @@ cimport cython
 from libc.stdint cimport int64_t
 from inferd._core.batching.batch cimport Batch
 from inferd._core.batching.batcher cimport Batcher
-from inferd._core.batching.request cimport Request
-from inferd._core.grpc.call cimport Call
 from inferd._core.inference.inline_policy cimport InlinePolicy
 from inferd._core.inference.path cimport Route, Runner
 

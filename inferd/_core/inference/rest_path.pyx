@@ -17,7 +17,7 @@ from inferd._core.rest.decode cimport decode_rest
 from inferd._core.rest.raw cimport request_of_body
 from inferd._core.rest.request cimport RestRequest
 
-from inferd.errors import InvalidArgument
+from inferd.errors import NoInputs
 
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()
@@ -94,8 +94,8 @@ cdef class RestInfer(HttpHandler):
             return None
         try:
             request = decode_rest(call.message, head, True)
-        except InvalidArgument as error:
-            if error.reason != "no_inputs" or self.raw is None or not self.raw(call, head):
+        except NoInputs:
+            if self.raw is None or not self.raw(call, head):
                 raise
             return None
         if request is None:

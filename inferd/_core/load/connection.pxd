@@ -1,5 +1,5 @@
 # connection: one connection of the load generator, in client role. It sends inferences, reads every response whole and counts the
-# outcomes, all without the GIL. It speaks a Protocol: http2, or http1. Never in here: when to send (generator), the making of sockets,
+# outcomes, all without the GIL. It speaks http2, or http1. Never in here: when to send (generator), the making of sockets,
 # percentiles, Python objects.
 #
 # Ownership: a Stream belongs to the list of its LoadConnection from its sending until its protocol calls `finish` or the connection is
@@ -51,7 +51,7 @@ cdef enum Closed:               # how a stream ended, in HTTP/2's words
 
 ctypedef void (*StreamCallback)(Stream *) noexcept nogil
 
-cdef struct Protocol:           # of all connections of a Generator. Its functions may call `finish`, `kill` and the like
+cdef struct ProtocolFunctions:  # of all connections of a Generator. Its functions may call `finish`, `kill` and the like
     void *own                   # its own state
     bint waits_free             # a request waits for a connection that is free, and on none that has no room
     # A new connection's `session`, and `limit` where it is known; False: there is no memory. And its end.
@@ -145,7 +145,7 @@ cdef struct LoadConnection:     # one connection
     Py_ssize_t unsent_end
 
 cdef struct State:              # what a Generator's connections share
-    Protocol *protocol
+    ProtocolFunctions *protocol
     LoadConnection *connections
     LoadConnection *unflushed
     LoadConnection *turn        # whose turn it is in an open loop
@@ -231,7 +231,7 @@ cdef LoadConnection *new_connection(State *state, int fd, int number, Seal *seal
 cdef void free_connection(LoadConnection *connection) noexcept
 # Counts a request that was due and never sent.
 cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil
-# Counts the time so far of a list of requests under way, and of one.
+# Counts the time so far of a list of requests, which stay under way, and of one.
 cdef void count_waiting(State *state, Stream *stream, int64_t longer_than_ns) noexcept nogil
 cdef void count_wait(State *state, int64_t intended_ns, int64_t sent_ns, int64_t longer_than_ns) noexcept nogil
 # Sends the next request, or one with a given body; False: the connection can't.

@@ -53,7 +53,6 @@ cdef void reset(State *state, Stream *stream) noexcept nogil:
 
 
 cdef bint send_next(LoadConnection *connection, int64_t intended_ns, int64_t now_ns) noexcept nogil:
-    """Sends the next request on a connection; False: it can't."""
     return send_body(connection, <int>(connection.owner.number % connection.owner.body_count), 0, intended_ns, now_ns)
 
 
@@ -125,7 +124,6 @@ cdef void keep_rejected(Stream *stream) noexcept nogil:
 
 
 cdef void end_rejected(State *state, int code, int64_t sent_before_ns) noexcept nogil:
-    """Rejected requests that are not sent again."""
     cdef Stream *stream
     while state.rejected != NULL and state.rejected.sent_ns <= sent_before_ns:
         stream = state.rejected
@@ -291,7 +289,6 @@ cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int
 
 
 cdef void count_waiting(State *state, Stream *stream, int64_t longer_than_ns) noexcept nogil:
-    """Counts the time so far of a list of requests, which stay under way."""
     while stream != NULL:
         count_wait(state, stream.intended_ns, stream.intended_ns if stream.hindered else stream.sent_ns, longer_than_ns)
         stream = stream.next
@@ -450,7 +447,6 @@ cdef void kill(LoadConnection *connection, const char *why) noexcept nogil:
 
 
 cdef void flush(LoadConnection *connection, int epoll) noexcept nogil:
-    """Hands the kernel what it takes of what the session has to say."""
     cdef Py_ssize_t sent
     while not connection.dead:
         while connection.unsent_at < connection.unsent_end:

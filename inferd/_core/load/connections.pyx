@@ -7,12 +7,11 @@ from posix.time cimport timespec
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.base.linux cimport EPOLL_CTL_DEL, epoll_ctl, epoll_event, epoll_wait, wait_readable
 from inferd._core.load.connection cimport (
-    LoadConnection, State, Stream, cancel_late, end_rejected, flush, free_connection, has_room, send_again, send_next,
+    DEADLINE_EXCEEDED, LoadConnection, State, Stream, cancel_late, end_rejected, flush, free_connection, has_room, send_again, send_next,
 )
 from inferd._core.load.tls cimport Tls
 
 cdef enum:
-    DEADLINE_EXCEEDED = 4               # gRPC's code
     DEADLINE_LOOK_NS = 1_000_000        # how late a deadline may be noticed
 
 

@@ -79,14 +79,6 @@ cdef void clear(Counter *counter) noexcept:
 
 
 cdef class Generator:
-    """Connections that send inferences, and the outcomes.
-
-    bodies: serialized ModelInferRequests for an Http2, whole requests for an Http1, sent in turn. protocol: one of these two.
-    deadline_ns: time from the sending until a request is cancelled, 0 for none. verify_every: each so many-th response is kept for
-    `take_responses`, 0 for none. sample_room: requests of which `take_samples` tells all times, 0 for none. models, outputs: names (bytes)
-    that the model of a response and its outputs may have, versions: those of the model; empty: any.
-    """
-
     def __cinit__(self, *args, **kwargs):
         self.epoll = -1
         self.arrivals = Arrivals()

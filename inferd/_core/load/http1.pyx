@@ -14,7 +14,7 @@ from inferd._core.http1.llhttp cimport *
 from inferd._core.load.connection cimport (
     ABORTED, CANCELLED, DEADLINE_EXCEEDED, FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, MALFORMED, NO_ERROR, NOT_FOUND, OK,
     PERMISSION_DENIED, RESOURCE_EXHAUSTED, SEND_NBYTES, TEXT_NBYTES, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN, Closed,
-    LoadConnection, Protocol, State, Stream, finish, keep_response, kill, make_room, part,
+    LoadConnection, ProtocolFunctions, State, Stream, finish, keep_response, kill, make_room, part,
 )
 from inferd._core.load.load_protocol cimport LoadProtocol
 from inferd._core.load.rest_response cimport rest_error, rest_fault
@@ -51,13 +51,11 @@ cdef struct Session:            # the response that a connection waits for
 
 
 cdef class Http1(LoadProtocol):
-    """REST over HTTP/1.1, for one Generator, whose bodies are whole requests, from the request line on."""
-
     cdef Known known
 
     def __cinit__(self):
-        self.functions = Protocol(
-            own=&self.known, waits_free=True, begin=begin, end=end, submit=submit, let_go=let_go, cancel=cancel, fill=fill, take=take,
+        self.functions = ProtocolFunctions(
+            own=&self.known, waits_free=True, begin=begin, end=end, submit=submit, let_go=let_go, cancel=let_go, fill=fill, take=take,
             hang_up=hang_up, code_of=code_of, explain=explain)
 
 
@@ -93,10 +91,6 @@ cdef void let_go(Stream *stream) noexcept nogil:
     session_of(stream.connection).stream = NULL
     if stream.id > 0:
         stream.connection.leaving = True
-
-
-cdef void cancel(Stream *stream) noexcept nogil:
-    let_go(stream)
 
 
 cdef int code_of(Stream *stream, Closed closed) noexcept nogil:

@@ -11,7 +11,8 @@ from posix.strings cimport strncasecmp
 from inferd._core.load.connection cimport (
     CANCEL, CANCELLED, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY, INTERNAL, MALFORMED, NO_ERROR, OK, PERMISSION_DENIED, PREFIX_NBYTES,
     REFUSED_STREAM, RESOURCE_EXHAUSTED, SEND_NBYTES, TEXT_NBYTES, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN, Closed,
-    LoadConnection, Protocol, State, Stream, decimal, finish, keep_response, kill, make_room, mark_unflushed, open_waiting, part, printable,
+    LoadConnection, ProtocolFunctions, State, Stream, decimal, finish, keep_response, kill, make_room, mark_unflushed, open_waiting, part,
+    printable,
 )
 from inferd._core.load.load_protocol cimport LoadProtocol
 from inferd._core.load.response cimport response_fault
@@ -30,9 +31,6 @@ cdef struct Headers:            # of every request
 
 
 cdef class Http2(LoadProtocol):
-    """gRPC over HTTP/2. headers: (name, value) of every request, pseudo-headers first. A grpc-timeout says what is left of the deadline
-    where a request was kept here."""
-
     cdef Headers headers
     cdef list held              # what the headers point to
 
@@ -53,7 +51,7 @@ cdef class Http2(LoadProtocol):
             if name == b"grpc-timeout":
                 self.headers.timeout = &self.headers.fields[i]
         self.headers.count = len(self.held)
-        self.functions = Protocol(
+        self.functions = ProtocolFunctions(
             own=&self.headers, waits_free=False, begin=begin, end=end, submit=submit, let_go=let_go, cancel=cancel, fill=fill, take=take,
             hang_up=hang_up, code_of=code_of, explain=explain)
 

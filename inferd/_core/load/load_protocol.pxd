@@ -1,8 +1,8 @@
-# load_protocol: a Protocol as Python makes it (see load_protocol.pyx).
+# load_protocol: ProtocolFunctions as Python makes it (see load_protocol.pyx).
 
-from inferd._core.load.connection cimport Protocol
+from inferd._core.load.connection cimport ProtocolFunctions
 
 
 cdef class LoadProtocol:
-    cdef Protocol functions
+    cdef ProtocolFunctions functions
     cdef list as_sent(self, list bodies)

@@ -4,8 +4,6 @@
 
 
 cdef class LoadProtocol:
-    """The protocol that a Generator's connections speak."""
-
     cdef list as_sent(self, list bodies):
         """The bytes of each request behind its headers, or with them."""
         return bodies

@@ -32,12 +32,6 @@ cdef struct Scheduled:
 
 
 cdef class ScheduledLoad(Generator):
-    """A Generator that sends what `schedule` wants, on its connections in turn, and tells which requests are over.
-
-    at_once: at most so many requests are under way, on all connections together, and their times count from the sending. 0: at most
-    100,000 are, and their times count from the call of `schedule`. All else is Generator's; `start` says from when on requests count.
-    """
-
     cdef pthread_mutex_t mutex
     cdef pthread_cond_t roomy   # half of the ring is empty
     cdef bint has_lock

@@ -19,8 +19,6 @@ AROUND = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")  # parts of ssl's messages
 
 
 cdef class Tls:
-    """A connection whose handshake is made. session: its ssl.SSLObject, between the ssl.MemoryBIOs incoming and outgoing."""
-
     def __init__(self, session, incoming, outgoing):
         self.session, self.incoming, self.outgoing = session, incoming, outgoing
         self.seal.tls = <void *>self

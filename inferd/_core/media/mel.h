@@ -59,16 +59,12 @@ static inline size_t mel_scratch_bytes(const mel_tables *tables) {
 #define MEL_LANES 4
 #define MEL_TARGET
 #include "mel_kernel.h"
-#undef MEL_LANES
-#undef MEL_TARGET
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define MEL_X86 1
 #define MEL_LANES 8
 #define MEL_TARGET __attribute__((target("avx2")))
 #include "mel_kernel.h"
-#undef MEL_LANES
-#undef MEL_TARGET
 #endif
 
 /* How many windows go through this machine at once. AVX-512 is no faster: 16 windows leave less of the nearest cache. */

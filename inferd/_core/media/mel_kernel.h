@@ -196,3 +196,5 @@ MEL_TARGET static void MEL(mel_run)(const mel_tables *tables, const mel_clip *cl
 #undef MEL_INLINE
 #undef lanes_t
 #undef complex_t
+#undef MEL_LANES
+#undef MEL_TARGET

@@ -282,50 +282,36 @@ ALWAYS_INLINE Lanes8 multiply_plain(Lanes8 a, Lanes8 b) {
 #endif
 #include "resize_level.h"
 VECTORIZE_END
-#undef LANES
-#undef LEVEL
-#undef MULTIPLY
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#define PRAGMA(...) _Pragma(#__VA_ARGS__)
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("sse4.1"))), apply_to = function)
+#define TARGET_BEGIN(name) PRAGMA(clang attribute push(__attribute__((target(name))), apply_to = function))
+#define TARGET_END PRAGMA(clang attribute pop)
 #else
-#pragma GCC push_options
-#pragma GCC target("sse4.1")
+#define TARGET_BEGIN(name) PRAGMA(GCC push_options) PRAGMA(GCC target(name))
+#define TARGET_END PRAGMA(GCC pop_options)
 #endif
+
 #define LANES 8
 #define LEVEL(name) name##_sse4
 #define MULTIPLY(a, b) ((Lanes_sse4)_mm_mulhrs_epi16((__m128i)(a), (__m128i)(b)))
+TARGET_BEGIN("sse4.1")
 VECTORIZE_BEGIN
 #include "resize_level.h"
 VECTORIZE_END
-#undef LANES
-#undef LEVEL
-#undef MULTIPLY
-#ifdef __clang__
-#pragma clang attribute pop
-#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
-#else
-#pragma GCC pop_options
-#pragma GCC push_options
-#pragma GCC target("avx2")
-#endif
+TARGET_END
+
 #define LANES 16
 #define LEVEL(name) name##_avx2
 #define MULTIPLY(a, b) ((Lanes_avx2)_mm256_mulhrs_epi16((__m256i)(a), (__m256i)(b)))
+TARGET_BEGIN("avx2")
 VECTORIZE_BEGIN
 #include "resize_level.h"
 VECTORIZE_END
-#undef LANES
-#undef LEVEL
-#undef MULTIPLY
-#ifdef __clang__
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+TARGET_END
 #endif
 
 /* This machine's levels, best first; ends with a name that is NULL. AVX-512 is left out: the rows are as fast as memory gives them, and

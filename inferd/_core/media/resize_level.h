@@ -300,3 +300,6 @@ static int LEVEL(resample)(const Image *image, const Axis *rows, const Axis *col
 #undef Words
 #undef Half
 #undef Pairs
+#undef LANES
+#undef LEVEL
+#undef MULTIPLY

@@ -19,7 +19,7 @@ cdef class LowWater:            # one socket's low-water mark
     cdef bint listed            # it is in the gathering's marks
     # Something was read. fast: so much at once that more is probably on its way. missing_nbytes: bytes that an incomplete message still
     # lacks, 0: none. received_nbytes: what the connection has received so far. Raises what call_later does; the mark stays then.
-    cdef int look(self, bint fast, Py_ssize_t missing_nbytes, uint64_t received_nbytes) except -1
+    cdef int adjust(self, bint fast, Py_ssize_t missing_nbytes, uint64_t received_nbytes) except -1
     # The socket is closed: another may get its number soon.
     cdef void close(self) noexcept
     cdef void end(self, int64_t now_ns) noexcept    # the time for raised marks is over

@@ -42,7 +42,7 @@ cdef class LowWater:
     def __cinit__(self, Gathering gathering not None, int descriptor):
         self.gathering, self.descriptor, self.nbytes = gathering, descriptor, 1
 
-    cdef int look(self, bint fast, Py_ssize_t missing_nbytes, uint64_t received_nbytes) except -1:
+    cdef int adjust(self, bint fast, Py_ssize_t missing_nbytes, uint64_t received_nbytes) except -1:
         """Raises the mark when a large message comes fast: the loop sleeps until a good piece of it is there. `end` lowers it."""
         cdef Py_ssize_t nbytes = 1
         self.received_nbytes = received_nbytes

@@ -309,7 +309,7 @@ cdef class StreamSocket(Polled):
     cdef int set_mark(self, Py_ssize_t nbytes) except -1:
         if self.low_water is not None and (self.missing_nbytes > 0 or self.low_water.nbytes > 1):       # else it stays at one byte
             try:
-                self.low_water.look(nbytes >= RECEIVE_NBYTES // 2, self.missing_nbytes, self.received_nbytes)
+                self.low_water.adjust(nbytes >= RECEIVE_NBYTES // 2, self.missing_nbytes, self.received_nbytes)
             except Exception as error:
                 self.server.log(error)
         return 0
@@ -358,7 +358,6 @@ cdef class StreamSocket(Polled):
         return self.send_tls()
 
     cdef int send(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
-        """Writes to the socket. Bytes that it does not take wait in `unsent`."""
         cdef Py_ssize_t sent = 0
         if self.unsent is None:
             sent = send_to_socket(self.descriptor, piece, nbytes, MSG_DONTWAIT | MSG_NOSIGNAL)

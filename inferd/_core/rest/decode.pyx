@@ -36,7 +36,7 @@ from inferd._core.tensor.shown cimport shown, shown_name, word_text
 from inferd._core.tensor.view cimport MAX_RANK, MAX_TENSORS, TensorView
 
 from inferd._core.tensor.datatypes import DATATYPES
-from inferd.errors import InvalidArgument, ResourceExhausted
+from inferd.errors import InvalidArgument, NoInputs, ResourceExhausted
 
 cdef enum:
     NOGIL_NBYTES = 32 << 10     # JSON above this size is read without the GIL,
@@ -197,8 +197,7 @@ cdef int read_request(RestRequest request, const yyjson_val *root, Py_ssize_t js
         raise InvalidArgument(f'request body: expected a JSON object, {{"inputs": [...]}}, got {shown_value(root)}')
     find(root, REQUEST_WORDS, REQUEST_KEYS, found, &place)
     if found[INPUTS] == NULL:
-        raise InvalidArgument("request body: 'inputs' is missing; send an array of tensors: name, shape, datatype, data",
-                              reason="no_inputs")
+        raise NoInputs("request body: 'inputs' is missing; send an array of tensors: name, shape, datatype, data")
     expect_type(found[INPUTS], ARRAY, &place, "inputs", "an array of tensors: name, shape, datatype, data")
     read_parameters(request, found[REQUEST_PARAMETERS], &place, &parameter_count)
     if found[ID] != NULL:

@@ -15,7 +15,7 @@ from inferd._core.tensor.datatypes cimport BOOL, BYTES, FP32, FP64
 from inferd._core.tensor.shown cimport shown, shown_name, shown_range, shown_shape, shown_tensor, word_text
 from inferd._core.tensor.view cimport TensorView
 
-from inferd.errors import Internal, InvalidArgument
+from inferd.errors import Internal, InvalidArgument, NoInputs
 
 
 cdef str shown_place(const Place *place):
@@ -35,13 +35,13 @@ cdef int reject_json(Message body, Py_ssize_t json_nbytes, const yyjson_read_err
     word.nbytes = min(json_nbytes - (word.data - body.data), <Py_ssize_t>9)
     text = word.data[:word.nbytes].lower().lstrip(b"+-")
     if text.startswith((b"nan", b"inf")):
-        raise InvalidArgument(f"request body: byte {error.pos}: JSON has no NaN and no Infinity; send the tensor as binary data "
-                              "(parameter binary_data_size), which has them", reason="no_inputs")
+        raise NoInputs(f"request body: byte {error.pos}: JSON has no NaN and no Infinity; send the tensor as binary data "
+                       "(parameter binary_data_size), which has them")
     said = error.msg.decode()
     if said.startswith("number is infinity"):
         raise InvalidArgument(f"request body: byte {error.pos}: a number is larger than FP64 holds (1.7976931348623157e+308); send it as "
                               "binary data (parameter binary_data_size) if it is to be Infinity")
-    raise InvalidArgument(f"request body: malformed JSON at byte {error.pos}: {said}", reason="no_inputs")
+    raise NoInputs(f"request body: malformed JSON at byte {error.pos}: {said}")
 
 
 cdef str shown_value(const yyjson_val *value):

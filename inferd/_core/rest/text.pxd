@@ -1,7 +1,7 @@
 # text: the elements of an array as JSON text; header-only. Never in here: memory, Python objects, what else a response holds.
 
 from libc.math cimport isfinite, isnan
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from inferd._core.base.utf8 cimport is_utf8

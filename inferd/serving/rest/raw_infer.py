@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from inferd._core.rest.decode import decode_rest_request
 from inferd._core.rest.raw import memory_to_read, request_of_tensors
-from inferd.errors import RequestError
+from inferd.errors import NoInputs
 from inferd.serving.messages.unpacking import Unpacker
 from inferd.serving.rest.raw_body import extra_nbytes, raw_inputs, tensors_of
 
@@ -81,7 +81,7 @@ class RawInfer:
 
     def _not_the_protocol(self, head: Head, call: Call, error: Exception) -> None:
         try:
-            taken = isinstance(error, RequestError) and error.reason == "no_inputs" and self.take(call, head)
+            taken = isinstance(error, NoInputs) and self.take(call, head)
         except Exception as other:
             taken, error = False, other
         if not taken:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from native_access import classify
 
 from inferd._core.batching.batcher import Batcher
-from inferd._core.codec.classes import classify
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.datatypes import DATATYPES
