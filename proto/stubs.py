@@ -27,11 +27,25 @@ _OTHER_SCALARS = {Field.TYPE_BOOL: "bool", Field.TYPE_STRING: "str", Field.TYPE_
 # What a stub may need, in the order in which it is imported.
 _IMPORTS = (
     ("collections.abc", ("Iterable", "Mapping")),
-    ("typing", ("Final", "Literal", "NewType", "final", "overload")),
+    ("typing", ("Final", "Literal", "Self", "final", "overload")),
     ("google.protobuf.internal.containers", ("MessageMap", "RepeatedCompositeFieldContainer", "RepeatedScalarFieldContainer", "ScalarMap")),
-    ("google.protobuf.internal.enum_type_wrapper", ("_EnumTypeWrapper",)),
     ("google.protobuf.message", ("Message",)),
 )
+
+# What a stub with enums declares first: protobuf's EnumTypeWrapper, as a class whose instances are the enum's numbers.
+_ENUM = """
+class _Enum(int):
+    @classmethod
+    def Name(cls, number: int) -> str: ...
+    @classmethod
+    def Value(cls, name: str) -> Self: ...
+    @classmethod
+    def keys(cls) -> list[str]: ...
+    @classmethod
+    def values(cls) -> list[Self]: ...
+    @classmethod
+    def items(cls) -> list[tuple[str, Self]]: ...
+""".rstrip().splitlines()
 
 
 class _Names:
@@ -57,10 +71,8 @@ class _Names:
 
     def type_of(self, field: FieldDescriptorProto) -> str:
         """The Python type of one element of a field."""
-        if field.type == Field.TYPE_MESSAGE:
+        if field.type in (Field.TYPE_MESSAGE, Field.TYPE_ENUM):
             return self.python(field.type_name)
-        if field.type == Field.TYPE_ENUM:
-            return self.python(field.type_name) + ".ValueType"
         if field.type in _FLOATS:
             return "float"
         return _OTHER_SCALARS.get(field.type, "int")
@@ -82,9 +94,11 @@ def module(purpose: str, files: Sequence[FileDescriptorProto], elsewhere: Mappin
             seen[name] = f"{file.package}.{name}"
         comments = _comments(file)
         for index, enum in enumerate(file.enum_type):
-            body += ["", *_enum(enum, "", comments, (5, index)), *_constants(enum, enum.name)]
+            body += ["", *_enum(enum, enum.name, comments, (5, index))]
         for index, message in enumerate(file.message_type):
             body += ["", *_message(message, message.name, names, comments, (4, index))]
+    if any("(_Enum):" in line for line in body):
+        body = [*_ENUM, *body]
     return "\n".join([*_head(purpose, body, names), *body]) + "\n"
 
 
@@ -94,7 +108,7 @@ def _head(purpose: str, body: Sequence[str], names: _Names) -> list[str]:
     # The names are protobuf's, not ours, and a list of literals is easier to search than to wrap.
     excused = {
         "E501": any(len(line) > 140 for line in body),
-        "N802": "HasField" in used,
+        "N802": bool(used & {"HasField", "_Enum"}),
     }
     if any(excused.values()):
         lines += ["# ruff: noqa: " + ", ".join(code for code, needed in excused.items() if needed), ""]
@@ -132,28 +146,14 @@ def _indented(lines: Sequence[str]) -> list[str]:
     return [f"    {line}" if line else line for line in lines]
 
 
-def _enum(enum: EnumDescriptorProto, scope: str, comments: Comments, path: Path) -> list[str]:
-    """Values are a NewType of int, and the class stands for protobuf's EnumTypeWrapper: Name(number), Value(name), items().
-
-    `scope` is the enclosing message's Python name with a dot behind it, or "".
-    """
-    value_type = f"{scope}_{enum.name}.ValueType"
+def _enum(enum: EnumDescriptorProto, python_name: str, comments: Comments, path: Path) -> list[str]:
+    """The class, and its values, which are attributes of what encloses the enum."""
+    lines = _docstring(comments, path)
     return [
-        f"class _{enum.name}:",
-        '    ValueType = NewType("ValueType", int)',
-        "",
-        f"class _{enum.name}Wrapper(_EnumTypeWrapper[{value_type}], type):",
-        *_indented([f"{value.name}: {value_type}" for value in enum.value]),
-        "",
-        f"class {enum.name}(_{enum.name}, metaclass=_{enum.name}Wrapper):",
-        *_indented(_docstring(comments, path) or ["..."]),
-        "",
+        f"class {enum.name}(_Enum):" + ("" if lines else " ..."),
+        *_indented(lines),
+        *[f"{value.name}: {python_name}" for value in enum.value],
     ]
-
-
-def _constants(enum: EnumDescriptorProto, python_name: str) -> list[str]:
-    """The values once more, as they are also attributes of what encloses the enum."""
-    return [f"{value.name}: {python_name}.ValueType" for value in enum.value]
 
 
 def _message(message: DescriptorProto, python_name: str, names: _Names, comments: Comments, path: Path) -> list[str]:
@@ -162,7 +162,7 @@ def _message(message: DescriptorProto, python_name: str, names: _Names, comments
     if lines and (message.enum_type or len(message.nested_type) > len(entries)):
         lines.append("")  # a class comes next
     for index, enum in enumerate(message.enum_type):
-        lines += [*_enum(enum, f"{python_name}.", comments, (*path, 4, index)), *_constants(enum, f"{python_name}.{enum.name}"), ""]
+        lines += [*_enum(enum, f"{python_name}.{enum.name}", comments, (*path, 4, index)), ""]
     for index, nested in enumerate(message.nested_type):
         if nested.name not in entries:
             lines += [*_message(nested, f"{python_name}.{nested.name}", names, comments, (*path, 3, index)), ""]

@@ -1,9 +1,22 @@
 """The messages of package grpc.health.v1. Written by `make proto`: change proto/*.proto instead."""
 
-from typing import NewType, final
+# ruff: noqa: N802
 
-from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+from typing import Self, final
+
 from google.protobuf.message import Message
+
+class _Enum(int):
+    @classmethod
+    def Name(cls, number: int) -> str: ...
+    @classmethod
+    def Value(cls, name: str) -> Self: ...
+    @classmethod
+    def keys(cls) -> list[str]: ...
+    @classmethod
+    def values(cls) -> list[Self]: ...
+    @classmethod
+    def items(cls) -> list[tuple[str, Self]]: ...
 
 @final
 class HealthCheckRequest(Message):
@@ -13,22 +26,12 @@ class HealthCheckRequest(Message):
 
 @final
 class HealthCheckResponse(Message):
-    class _ServingStatus:
-        ValueType = NewType("ValueType", int)
-
-    class _ServingStatusWrapper(_EnumTypeWrapper[HealthCheckResponse._ServingStatus.ValueType], type):
-        UNKNOWN: HealthCheckResponse._ServingStatus.ValueType
-        SERVING: HealthCheckResponse._ServingStatus.ValueType
-        NOT_SERVING: HealthCheckResponse._ServingStatus.ValueType
-        SERVICE_UNKNOWN: HealthCheckResponse._ServingStatus.ValueType
-
-    class ServingStatus(_ServingStatus, metaclass=_ServingStatusWrapper):
+    class ServingStatus(_Enum):
         """UNKNOWN is never sent by inferd; SERVICE_UNKNOWN only by Watch."""
+    UNKNOWN: HealthCheckResponse.ServingStatus
+    SERVING: HealthCheckResponse.ServingStatus
+    NOT_SERVING: HealthCheckResponse.ServingStatus
+    SERVICE_UNKNOWN: HealthCheckResponse.ServingStatus
 
-    UNKNOWN: HealthCheckResponse.ServingStatus.ValueType
-    SERVING: HealthCheckResponse.ServingStatus.ValueType
-    NOT_SERVING: HealthCheckResponse.ServingStatus.ValueType
-    SERVICE_UNKNOWN: HealthCheckResponse.ServingStatus.ValueType
-
-    status: HealthCheckResponse.ServingStatus.ValueType
-    def __init__(self, *, status: HealthCheckResponse.ServingStatus.ValueType = ...) -> None: ...
+    status: HealthCheckResponse.ServingStatus
+    def __init__(self, *, status: HealthCheckResponse.ServingStatus = ...) -> None: ...

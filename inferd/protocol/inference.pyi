@@ -3,52 +3,42 @@
 # ruff: noqa: E501, N802
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, NewType, final
+from typing import Final, Literal, Self, final
 
 from google.protobuf.internal.containers import MessageMap, RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
-from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
 
 from inferd.protocol import options as _options
 
-class _DataType:
-    ValueType = NewType("ValueType", int)
+class _Enum(int):
+    @classmethod
+    def Name(cls, number: int) -> str: ...
+    @classmethod
+    def Value(cls, name: str) -> Self: ...
+    @classmethod
+    def keys(cls) -> list[str]: ...
+    @classmethod
+    def values(cls) -> list[Self]: ...
+    @classmethod
+    def items(cls) -> list[tuple[str, Self]]: ...
 
-class _DataTypeWrapper(_EnumTypeWrapper[_DataType.ValueType], type):
-    TYPE_INVALID: _DataType.ValueType
-    TYPE_BOOL: _DataType.ValueType
-    TYPE_UINT8: _DataType.ValueType
-    TYPE_UINT16: _DataType.ValueType
-    TYPE_UINT32: _DataType.ValueType
-    TYPE_UINT64: _DataType.ValueType
-    TYPE_INT8: _DataType.ValueType
-    TYPE_INT16: _DataType.ValueType
-    TYPE_INT32: _DataType.ValueType
-    TYPE_INT64: _DataType.ValueType
-    TYPE_FP16: _DataType.ValueType
-    TYPE_FP32: _DataType.ValueType
-    TYPE_FP64: _DataType.ValueType
-    TYPE_STRING: _DataType.ValueType
-    TYPE_BF16: _DataType.ValueType
-
-class DataType(_DataType, metaclass=_DataTypeWrapper):
+class DataType(_Enum):
     """Element types. TYPE_STRING is BYTES on the wire."""
-
-TYPE_INVALID: DataType.ValueType
-TYPE_BOOL: DataType.ValueType
-TYPE_UINT8: DataType.ValueType
-TYPE_UINT16: DataType.ValueType
-TYPE_UINT32: DataType.ValueType
-TYPE_UINT64: DataType.ValueType
-TYPE_INT8: DataType.ValueType
-TYPE_INT16: DataType.ValueType
-TYPE_INT32: DataType.ValueType
-TYPE_INT64: DataType.ValueType
-TYPE_FP16: DataType.ValueType
-TYPE_FP32: DataType.ValueType
-TYPE_FP64: DataType.ValueType
-TYPE_STRING: DataType.ValueType
-TYPE_BF16: DataType.ValueType
+TYPE_INVALID: DataType
+TYPE_BOOL: DataType
+TYPE_UINT8: DataType
+TYPE_UINT16: DataType
+TYPE_UINT32: DataType
+TYPE_UINT64: DataType
+TYPE_INT8: DataType
+TYPE_INT16: DataType
+TYPE_INT32: DataType
+TYPE_INT64: DataType
+TYPE_FP16: DataType
+TYPE_FP32: DataType
+TYPE_FP64: DataType
+TYPE_STRING: DataType
+TYPE_BF16: DataType
 
 @final
 class ModelRateLimiter(Message):
@@ -69,44 +59,26 @@ class ModelRateLimiter(Message):
 class ModelInstanceGroup(Message):
     """How many instances of the model run, and where."""
 
-    class _Kind:
-        ValueType = NewType("ValueType", int)
-
-    class _KindWrapper(_EnumTypeWrapper[ModelInstanceGroup._Kind.ValueType], type):
-        KIND_AUTO: ModelInstanceGroup._Kind.ValueType
-        KIND_GPU: ModelInstanceGroup._Kind.ValueType
-        KIND_CPU: ModelInstanceGroup._Kind.ValueType
-        KIND_MODEL: ModelInstanceGroup._Kind.ValueType
-
-    class Kind(_Kind, metaclass=_KindWrapper):
+    class Kind(_Enum):
         """KIND_AUTO: GPU where the model and the machine have one, else CPU."""
-
-    KIND_AUTO: ModelInstanceGroup.Kind.ValueType
-    KIND_GPU: ModelInstanceGroup.Kind.ValueType
-    KIND_CPU: ModelInstanceGroup.Kind.ValueType
-    KIND_MODEL: ModelInstanceGroup.Kind.ValueType
+    KIND_AUTO: ModelInstanceGroup.Kind
+    KIND_GPU: ModelInstanceGroup.Kind
+    KIND_CPU: ModelInstanceGroup.Kind
+    KIND_MODEL: ModelInstanceGroup.Kind
 
     @final
     class SecondaryDevice(Message):
         """A further device that the model needs."""
 
-        class _SecondaryDeviceKind:
-            ValueType = NewType("ValueType", int)
+        class SecondaryDeviceKind(_Enum): ...
+        KIND_NVDLA: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind
 
-        class _SecondaryDeviceKindWrapper(_EnumTypeWrapper[ModelInstanceGroup.SecondaryDevice._SecondaryDeviceKind.ValueType], type):
-            KIND_NVDLA: ModelInstanceGroup.SecondaryDevice._SecondaryDeviceKind.ValueType
-
-        class SecondaryDeviceKind(_SecondaryDeviceKind, metaclass=_SecondaryDeviceKindWrapper):
-            ...
-
-        KIND_NVDLA: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType
-
-        kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType
+        kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind
         device_id: int
-        def __init__(self, *, kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType = ..., device_id: int = ...) -> None: ...
+        def __init__(self, *, kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind = ..., device_id: int = ...) -> None: ...
 
     name: str
-    kind: ModelInstanceGroup.Kind.ValueType
+    kind: ModelInstanceGroup.Kind
     count: int
     """Instances on each of `gpus`, or in all on the CPU. 0: chosen from the machine."""
     rate_limiter: Final[ModelRateLimiter]
@@ -120,10 +92,9 @@ class ModelInstanceGroup(Message):
     host_policy: str
     """Name of a server setting that binds instances to cores and memory."""
     def __init__(
-        self, *, name: str = ..., kind: ModelInstanceGroup.Kind.ValueType = ..., count: int = ...,
-        rate_limiter: ModelRateLimiter | None = ..., gpus: Iterable[int] | None = ...,
-        secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ..., profile: Iterable[str] | None = ...,
-        passive: bool = ..., host_policy: str = ...
+        self, *, name: str = ..., kind: ModelInstanceGroup.Kind = ..., count: int = ..., rate_limiter: ModelRateLimiter | None = ...,
+        gpus: Iterable[int] | None = ..., secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ...,
+        profile: Iterable[str] | None = ..., passive: bool = ..., host_policy: str = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["rate_limiter"]) -> bool: ...
 
@@ -137,24 +108,15 @@ class ModelTensorReshape(Message):
 class ModelInput(Message):
     """One input of the model."""
 
-    class _Format:
-        ValueType = NewType("ValueType", int)
-
-    class _FormatWrapper(_EnumTypeWrapper[ModelInput._Format.ValueType], type):
-        FORMAT_NONE: ModelInput._Format.ValueType
-        FORMAT_NHWC: ModelInput._Format.ValueType
-        FORMAT_NCHW: ModelInput._Format.ValueType
-
-    class Format(_Format, metaclass=_FormatWrapper):
+    class Format(_Enum):
         """What the axes of an image mean."""
-
-    FORMAT_NONE: ModelInput.Format.ValueType
-    FORMAT_NHWC: ModelInput.Format.ValueType
-    FORMAT_NCHW: ModelInput.Format.ValueType
+    FORMAT_NONE: ModelInput.Format
+    FORMAT_NHWC: ModelInput.Format
+    FORMAT_NCHW: ModelInput.Format
 
     name: str
-    data_type: DataType.ValueType
-    format: ModelInput.Format.ValueType
+    data_type: DataType
+    format: ModelInput.Format
     dims: Final[RepeatedScalarFieldContainer[int]]
     """Without the batch axis when max_batch_size is over 0. -1: any length."""
     reshape: Final[ModelTensorReshape]
@@ -167,9 +129,9 @@ class ModelInput(Message):
     is_non_linear_format_io: bool
     """The engine wants a vectorized memory layout."""
     def __init__(
-        self, *, name: str = ..., data_type: DataType.ValueType = ..., format: ModelInput.Format.ValueType = ...,
-        dims: Iterable[int] | None = ..., reshape: ModelTensorReshape | None = ..., is_shape_tensor: bool = ...,
-        allow_ragged_batch: bool = ..., optional: bool = ..., is_non_linear_format_io: bool = ...
+        self, *, name: str = ..., data_type: DataType = ..., format: ModelInput.Format = ..., dims: Iterable[int] | None = ...,
+        reshape: ModelTensorReshape | None = ..., is_shape_tensor: bool = ..., allow_ragged_batch: bool = ..., optional: bool = ...,
+        is_non_linear_format_io: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["reshape"]) -> bool: ...
 
@@ -177,7 +139,7 @@ class ModelInput(Message):
 class ModelOutput(Message):
     """One output of the model."""
     name: str
-    data_type: DataType.ValueType
+    data_type: DataType
     dims: Final[RepeatedScalarFieldContainer[int]]
     """Without the batch axis when max_batch_size is over 0. -1: any length."""
     reshape: Final[ModelTensorReshape]
@@ -186,7 +148,7 @@ class ModelOutput(Message):
     is_shape_tensor: bool
     is_non_linear_format_io: bool
     def __init__(
-        self, *, name: str = ..., data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ...,
+        self, *, name: str = ..., data_type: DataType = ..., dims: Iterable[int] | None = ...,
         reshape: ModelTensorReshape | None = ..., label_filename: str = ..., is_shape_tensor: bool = ...,
         is_non_linear_format_io: bool = ...
     ) -> None: ...
@@ -196,36 +158,24 @@ class ModelOutput(Message):
 class BatchInput(Message):
     """An input made by the server that describes the batch to a model with ragged inputs."""
 
-    class _Kind:
-        ValueType = NewType("ValueType", int)
-
-    class _KindWrapper(_EnumTypeWrapper[BatchInput._Kind.ValueType], type):
-        BATCH_ELEMENT_COUNT: BatchInput._Kind.ValueType
-        BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput._Kind.ValueType
-        BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: BatchInput._Kind.ValueType
-        BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: BatchInput._Kind.ValueType
-        BATCH_ITEM_SHAPE: BatchInput._Kind.ValueType
-        BATCH_ITEM_SHAPE_FLATTEN: BatchInput._Kind.ValueType
-
-    class Kind(_Kind, metaclass=_KindWrapper):
+    class Kind(_Enum):
         """BATCH_ELEMENT_COUNT: elements of each request. ACCUMULATED: running sums of them, WITH_ZERO with a 0 in front.
         MAX_ELEMENT_COUNT_AS_SHAPE: the largest, as a shape. ITEM_SHAPE: each request's shape, FLATTEN as one list.
         """
+    BATCH_ELEMENT_COUNT: BatchInput.Kind
+    BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput.Kind
+    BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: BatchInput.Kind
+    BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: BatchInput.Kind
+    BATCH_ITEM_SHAPE: BatchInput.Kind
+    BATCH_ITEM_SHAPE_FLATTEN: BatchInput.Kind
 
-    BATCH_ELEMENT_COUNT: BatchInput.Kind.ValueType
-    BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput.Kind.ValueType
-    BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: BatchInput.Kind.ValueType
-    BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: BatchInput.Kind.ValueType
-    BATCH_ITEM_SHAPE: BatchInput.Kind.ValueType
-    BATCH_ITEM_SHAPE_FLATTEN: BatchInput.Kind.ValueType
-
-    kind: BatchInput.Kind.ValueType
+    kind: BatchInput.Kind
     target_name: Final[RepeatedScalarFieldContainer[str]]
-    data_type: DataType.ValueType
+    data_type: DataType
     source_input: Final[RepeatedScalarFieldContainer[str]]
     """The inputs that it describes."""
     def __init__(
-        self, *, kind: BatchInput.Kind.ValueType = ..., target_name: Iterable[str] | None = ..., data_type: DataType.ValueType = ...,
+        self, *, kind: BatchInput.Kind = ..., target_name: Iterable[str] | None = ..., data_type: DataType = ...,
         source_input: Iterable[str] | None = ...
     ) -> None: ...
 
@@ -233,24 +183,13 @@ class BatchInput(Message):
 class BatchOutput(Message):
     """How an output of a ragged batch is cut up for its requests."""
 
-    class _Kind:
-        ValueType = NewType("ValueType", int)
-
-    class _KindWrapper(_EnumTypeWrapper[BatchOutput._Kind.ValueType], type):
-        BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput._Kind.ValueType
-
-    class Kind(_Kind, metaclass=_KindWrapper):
-        ...
-
-    BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput.Kind.ValueType
+    class Kind(_Enum): ...
+    BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput.Kind
 
     target_name: Final[RepeatedScalarFieldContainer[str]]
-    kind: BatchOutput.Kind.ValueType
+    kind: BatchOutput.Kind
     source_input: Final[RepeatedScalarFieldContainer[str]]
-    def __init__(
-        self, *, target_name: Iterable[str] | None = ..., kind: BatchOutput.Kind.ValueType = ...,
-        source_input: Iterable[str] | None = ...
-    ) -> None: ...
+    def __init__(self, *, target_name: Iterable[str] | None = ..., kind: BatchOutput.Kind = ..., source_input: Iterable[str] | None = ...) -> None: ...
 
 @final
 class ModelVersionPolicy(Message):
@@ -288,20 +227,11 @@ class ModelVersionPolicy(Message):
 class ModelOptimizationPolicy(Message):
     """How the back end prepares and runs the model."""
 
-    class _ModelPriority:
-        ValueType = NewType("ValueType", int)
-
-    class _ModelPriorityWrapper(_EnumTypeWrapper[ModelOptimizationPolicy._ModelPriority.ValueType], type):
-        PRIORITY_DEFAULT: ModelOptimizationPolicy._ModelPriority.ValueType
-        PRIORITY_MAX: ModelOptimizationPolicy._ModelPriority.ValueType
-        PRIORITY_MIN: ModelOptimizationPolicy._ModelPriority.ValueType
-
-    class ModelPriority(_ModelPriority, metaclass=_ModelPriorityWrapper):
+    class ModelPriority(_Enum):
         """Relative to other models."""
-
-    PRIORITY_DEFAULT: ModelOptimizationPolicy.ModelPriority.ValueType
-    PRIORITY_MAX: ModelOptimizationPolicy.ModelPriority.ValueType
-    PRIORITY_MIN: ModelOptimizationPolicy.ModelPriority.ValueType
+    PRIORITY_DEFAULT: ModelOptimizationPolicy.ModelPriority
+    PRIORITY_MAX: ModelOptimizationPolicy.ModelPriority
+    PRIORITY_MIN: ModelOptimizationPolicy.ModelPriority
 
     @final
     class Graph(Message):
@@ -375,7 +305,7 @@ class ModelOptimizationPolicy(Message):
         def __init__(self, *, enable: bool = ...) -> None: ...
 
     graph: Final[ModelOptimizationPolicy.Graph]
-    priority: ModelOptimizationPolicy.ModelPriority.ValueType
+    priority: ModelOptimizationPolicy.ModelPriority
     cuda: Final[ModelOptimizationPolicy.Cuda]
     execution_accelerators: Final[ModelOptimizationPolicy.ExecutionAccelerators]
     input_pinned_memory: Final[ModelOptimizationPolicy.PinnedMemoryBuffer]
@@ -385,7 +315,7 @@ class ModelOptimizationPolicy(Message):
     eager_batching: bool
     """Prepare the next batch while the current one runs."""
     def __init__(
-        self, *, graph: ModelOptimizationPolicy.Graph | None = ..., priority: ModelOptimizationPolicy.ModelPriority.ValueType = ...,
+        self, *, graph: ModelOptimizationPolicy.Graph | None = ..., priority: ModelOptimizationPolicy.ModelPriority = ...,
         cuda: ModelOptimizationPolicy.Cuda | None = ...,
         execution_accelerators: ModelOptimizationPolicy.ExecutionAccelerators | None = ...,
         input_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
@@ -398,20 +328,12 @@ class ModelOptimizationPolicy(Message):
 class ModelQueuePolicy(Message):
     """What a queue does with requests that wait too long or are too many."""
 
-    class _TimeoutAction:
-        ValueType = NewType("ValueType", int)
-
-    class _TimeoutActionWrapper(_EnumTypeWrapper[ModelQueuePolicy._TimeoutAction.ValueType], type):
-        REJECT: ModelQueuePolicy._TimeoutAction.ValueType
-        DELAY: ModelQueuePolicy._TimeoutAction.ValueType
-
-    class TimeoutAction(_TimeoutAction, metaclass=_TimeoutActionWrapper):
+    class TimeoutAction(_Enum):
         """REJECT: an error. DELAY: after all requests that have not timed out."""
+    REJECT: ModelQueuePolicy.TimeoutAction
+    DELAY: ModelQueuePolicy.TimeoutAction
 
-    REJECT: ModelQueuePolicy.TimeoutAction.ValueType
-    DELAY: ModelQueuePolicy.TimeoutAction.ValueType
-
-    timeout_action: ModelQueuePolicy.TimeoutAction.ValueType
+    timeout_action: ModelQueuePolicy.TimeoutAction
     default_timeout_microseconds: int
     """0: requests wait as long as their deadline allows."""
     allow_timeout_override: bool
@@ -419,7 +341,7 @@ class ModelQueuePolicy(Message):
     max_queue_size: int
     """Requests; one more is refused. 0: the server's limit."""
     def __init__(
-        self, *, timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ..., default_timeout_microseconds: int = ...,
+        self, *, timeout_action: ModelQueuePolicy.TimeoutAction = ..., default_timeout_microseconds: int = ...,
         allow_timeout_override: bool = ..., max_queue_size: int = ...
     ) -> None: ...
 
@@ -454,36 +376,24 @@ class ModelSequenceBatching(Message):
     class Control(Message):
         """What the server tells the model through a control input."""
 
-        class _Kind:
-            ValueType = NewType("ValueType", int)
+        class Kind(_Enum): ...
+        CONTROL_SEQUENCE_START: ModelSequenceBatching.Control.Kind
+        CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control.Kind
+        CONTROL_SEQUENCE_END: ModelSequenceBatching.Control.Kind
+        CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control.Kind
 
-        class _KindWrapper(_EnumTypeWrapper[ModelSequenceBatching.Control._Kind.ValueType], type):
-            CONTROL_SEQUENCE_START: ModelSequenceBatching.Control._Kind.ValueType
-            CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control._Kind.ValueType
-            CONTROL_SEQUENCE_END: ModelSequenceBatching.Control._Kind.ValueType
-            CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control._Kind.ValueType
-
-        class Kind(_Kind, metaclass=_KindWrapper):
-            ...
-
-        CONTROL_SEQUENCE_START: ModelSequenceBatching.Control.Kind.ValueType
-        CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control.Kind.ValueType
-        CONTROL_SEQUENCE_END: ModelSequenceBatching.Control.Kind.ValueType
-        CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control.Kind.ValueType
-
-        kind: ModelSequenceBatching.Control.Kind.ValueType
+        kind: ModelSequenceBatching.Control.Kind
         int32_false_true: Final[RepeatedScalarFieldContainer[int]]
         """The two values that stand for false and true."""
         fp32_false_true: Final[RepeatedScalarFieldContainer[float]]
         """As above."""
         bool_false_true: Final[RepeatedScalarFieldContainer[bool]]
         """As above."""
-        data_type: DataType.ValueType
+        data_type: DataType
         """Of the correlation id only."""
         def __init__(
-            self, *, kind: ModelSequenceBatching.Control.Kind.ValueType = ..., int32_false_true: Iterable[int] | None = ...,
-            fp32_false_true: Iterable[float] | None = ..., bool_false_true: Iterable[bool] | None = ...,
-            data_type: DataType.ValueType = ...
+            self, *, kind: ModelSequenceBatching.Control.Kind = ..., int32_false_true: Iterable[int] | None = ...,
+            fp32_false_true: Iterable[float] | None = ..., bool_false_true: Iterable[bool] | None = ..., data_type: DataType = ...
         ) -> None: ...
 
     @final
@@ -496,14 +406,14 @@ class ModelSequenceBatching(Message):
     @final
     class InitialState(Message):
         """What a sequence's state holds before its first request."""
-        data_type: DataType.ValueType
+        data_type: DataType
         dims: Final[RepeatedScalarFieldContainer[int]]
         zero_data: bool
         data_file: str
         """In the model's folder initial_state/."""
         name: str
         def __init__(
-            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ..., data_file: str = ...,
+            self, *, data_type: DataType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ..., data_file: str = ...,
             name: str = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["state_data", "zero_data", "data_file"]) -> bool: ...
@@ -514,7 +424,7 @@ class ModelSequenceBatching(Message):
         """An input and the output that feeds it."""
         input_name: str
         output_name: str
-        data_type: DataType.ValueType
+        data_type: DataType
         dims: Final[RepeatedScalarFieldContainer[int]]
         """Without the batch axis. -1: any length."""
         initial_state: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.InitialState]]
@@ -523,7 +433,7 @@ class ModelSequenceBatching(Message):
         use_growable_memory: bool
         """The state may grow with each request."""
         def __init__(
-            self, *, input_name: str = ..., output_name: str = ..., data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ...,
+            self, *, input_name: str = ..., output_name: str = ..., data_type: DataType = ..., dims: Iterable[int] | None = ...,
             initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ..., use_same_buffer_for_input_output: bool = ...,
             use_growable_memory: bool = ...
         ) -> None: ...
@@ -604,7 +514,7 @@ class ModelWarmup(Message):
     @final
     class Input(Message):
         """What one warm-up input holds."""
-        data_type: DataType.ValueType
+        data_type: DataType
         dims: Final[RepeatedScalarFieldContainer[int]]
         """Without the batch axis; all axes fixed."""
         zero_data: bool
@@ -612,8 +522,8 @@ class ModelWarmup(Message):
         input_data_file: str
         """In the model's folder warmup/."""
         def __init__(
-            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ...,
-            random_data: bool = ..., input_data_file: str = ...
+            self, *, data_type: DataType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ..., random_data: bool = ...,
+            input_data_file: str = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["input_data_type", "zero_data", "random_data", "input_data_file"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["input_data_type"]) -> Literal["zero_data", "random_data", "input_data_file"] | None: ...

@@ -3,28 +3,29 @@
 # ruff: noqa: E501, N802
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, NewType, final
+from typing import Final, Literal, Self, final
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
-from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
 
-class _Method:
-    ValueType = NewType("ValueType", int)
+class _Enum(int):
+    @classmethod
+    def Name(cls, number: int) -> str: ...
+    @classmethod
+    def Value(cls, name: str) -> Self: ...
+    @classmethod
+    def keys(cls) -> list[str]: ...
+    @classmethod
+    def values(cls) -> list[Self]: ...
+    @classmethod
+    def items(cls) -> list[tuple[str, Self]]: ...
 
-class _MethodWrapper(_EnumTypeWrapper[_Method.ValueType], type):
-    BILINEAR: _Method.ValueType
-    NEAREST: _Method.ValueType
-    BICUBIC: _Method.ValueType
-    AREA: _Method.ValueType
-
-class Method(_Method, metaclass=_MethodWrapper):
+class Method(_Enum):
     """How pixels between pixels are found."""
-
-BILINEAR: Method.ValueType
-NEAREST: Method.ValueType
-BICUBIC: Method.ValueType
-AREA: Method.ValueType
+BILINEAR: Method
+NEAREST: Method
+BICUBIC: Method
+AREA: Method
 
 @final
 class Preprocess(Message):
@@ -87,22 +88,12 @@ class DecodeImage(Message):
     format tells, are refused.
     """
 
-    class _Color:
-        ValueType = NewType("ValueType", int)
+    class Color(_Enum): ...
+    RGB: DecodeImage.Color
+    BGR: DecodeImage.Color
+    GRAY: DecodeImage.Color
 
-    class _ColorWrapper(_EnumTypeWrapper[DecodeImage._Color.ValueType], type):
-        RGB: DecodeImage._Color.ValueType
-        BGR: DecodeImage._Color.ValueType
-        GRAY: DecodeImage._Color.ValueType
-
-    class Color(_Color, metaclass=_ColorWrapper):
-        ...
-
-    RGB: DecodeImage.Color.ValueType
-    BGR: DecodeImage.Color.ValueType
-    GRAY: DecodeImage.Color.ValueType
-
-    color: DecodeImage.Color.ValueType
+    color: DecodeImage.Color
     max_pixels: int
     """The most pixels that a file may announce; larger ones are refused before they are decoded. And the most that all rows of a
     request may become together where the steps fix no height and width. Default: 50,000,000; and, of the pixels that are decoded
@@ -118,7 +109,7 @@ class DecodeImage(Message):
     background: Final[RepeatedScalarFieldContainer[int]]
     """The color that transparent pixels are blended with: red, green, blue. Default: transparency is dropped."""
     def __init__(
-        self, *, color: DecodeImage.Color.ValueType = ..., max_pixels: int = ..., scaled: bool = ..., ignore_orientation: bool = ...,
+        self, *, color: DecodeImage.Color = ..., max_pixels: int = ..., scaled: bool = ..., ignore_orientation: bool = ...,
         background: Iterable[int] | None = ...
     ) -> None: ...
 
@@ -131,7 +122,7 @@ class Resize(Message):
     width: int
     shortest: int
     longest: int
-    method: Method.ValueType
+    method: Method
     antialias: bool
     """When it shrinks, each pixel looks at all that it covers, as Pillow and torchvision do (default), or only at its neighbours,
     as OpenCV does.
@@ -139,7 +130,7 @@ class Resize(Message):
     exact: bool
     """Rounds exactly as Pillow (13) does: slower, and the same to the bit. AREA is Pillow's BOX then."""
     def __init__(
-        self, *, height: int = ..., width: int = ..., shortest: int = ..., longest: int = ..., method: Method.ValueType = ...,
+        self, *, height: int = ..., width: int = ..., shortest: int = ..., longest: int = ..., method: Method = ...,
         antialias: bool = ..., exact: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["antialias"]) -> bool: ...
@@ -151,39 +142,27 @@ class Letterbox(Message):
     width: int
     fill: int
     """The value of every channel of the filling. Default 114."""
-    method: Method.ValueType
+    method: Method
     antialias: bool
     exact: bool
-    def __init__(
-        self, *, height: int = ..., width: int = ..., fill: int = ..., method: Method.ValueType = ..., antialias: bool = ...,
-        exact: bool = ...
-    ) -> None: ...
+    def __init__(self, *, height: int = ..., width: int = ..., fill: int = ..., method: Method = ..., antialias: bool = ..., exact: bool = ...) -> None: ...
     def HasField(self, field_name: Literal["fill", "antialias"]) -> bool: ...
 
 @final
 class CenterCrop(Message):
     """The middle height x width. A smaller image is rejected: resize it first."""
 
-    class _Rounding:
-        ValueType = NewType("ValueType", int)
-
-    class _RoundingWrapper(_EnumTypeWrapper[CenterCrop._Rounding.ValueType], type):
-        HALF_TO_EVEN: CenterCrop._Rounding.ValueType
-        DOWN: CenterCrop._Rounding.ValueType
-
-    class Rounding(_Rounding, metaclass=_RoundingWrapper):
-        ...
-
-    HALF_TO_EVEN: CenterCrop.Rounding.ValueType
-    DOWN: CenterCrop.Rounding.ValueType
+    class Rounding(_Enum): ...
+    HALF_TO_EVEN: CenterCrop.Rounding
+    DOWN: CenterCrop.Rounding
 
     height: int
     width: int
-    rounding: CenterCrop.Rounding.ValueType
+    rounding: CenterCrop.Rounding
     """Where the picture is an odd number of pixels larger: how half of that is rounded, which is what is cut off above and on the
     left.
     """
-    def __init__(self, *, height: int = ..., width: int = ..., rounding: CenterCrop.Rounding.ValueType = ...) -> None: ...
+    def __init__(self, *, height: int = ..., width: int = ..., rounding: CenterCrop.Rounding = ...) -> None: ...
 
 @final
 class Pad(Message):
@@ -265,27 +244,17 @@ class FitLength(Message):
 class LogMel(Message):
     """FP32 [samples] -> FP32 [mels, frames]. Defaults are Whisper's at 16 kHz."""
 
-    class _Scaling:
-        ValueType = NewType("ValueType", int)
-
-    class _ScalingWrapper(_EnumTypeWrapper[LogMel._Scaling.ValueType], type):
-        WHISPER: LogMel._Scaling.ValueType
-        LN: LogMel._Scaling.ValueType
-        DB: LogMel._Scaling.ValueType
-
-    class Scaling(_Scaling, metaclass=_ScalingWrapper):
-        ...
-
-    WHISPER: LogMel.Scaling.ValueType
-    LN: LogMel.Scaling.ValueType
-    DB: LogMel.Scaling.ValueType
+    class Scaling(_Enum): ...
+    WHISPER: LogMel.Scaling
+    LN: LogMel.Scaling
+    DB: LogMel.Scaling
 
     fft: int
     hop: int
     mels: int
     low_hz: float
     high_hz: float
-    scaling: LogMel.Scaling.ValueType
+    scaling: LogMel.Scaling
     frames_first: bool
     """Frames first: [frames, mels]."""
     centered: bool
@@ -296,7 +265,7 @@ class LogMel(Message):
     """Of centered frames one more, 1 + samples / hop, as librosa and torchaudio have them."""
     def __init__(
         self, *, fft: int = ..., hop: int = ..., mels: int = ..., low_hz: float = ..., high_hz: float = ...,
-        scaling: LogMel.Scaling.ValueType = ..., frames_first: bool = ..., centered: bool = ..., last_frame: bool = ...
+        scaling: LogMel.Scaling = ..., frames_first: bool = ..., centered: bool = ..., last_frame: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["centered"]) -> bool: ...
 
@@ -338,28 +307,17 @@ class Columns(Message):
     matrix.
     """
 
-    class _Format:
-        ValueType = NewType("ValueType", int)
+    class Format(_Enum): ...
+    JSON: Columns.Format
+    CSV: Columns.Format
+    ARROW: Columns.Format
+    TENSORS: Columns.Format
 
-    class _FormatWrapper(_EnumTypeWrapper[Columns._Format.ValueType], type):
-        JSON: Columns._Format.ValueType
-        CSV: Columns._Format.ValueType
-        ARROW: Columns._Format.ValueType
-        TENSORS: Columns._Format.ValueType
-
-    class Format(_Format, metaclass=_FormatWrapper):
-        ...
-
-    JSON: Columns.Format.ValueType
-    CSV: Columns.Format.ValueType
-    ARROW: Columns.Format.ValueType
-    TENSORS: Columns.Format.ValueType
-
-    format: Columns.Format.ValueType
+    format: Columns.Format
     columns: Final[RepeatedCompositeFieldContainer[Column]]
     refuse_unknown: bool
     """A JSON field, or an Arrow column, that is no column here is ignored (default) or refused."""
-    def __init__(self, *, format: Columns.Format.ValueType = ..., columns: Iterable[Column] | None = ..., refuse_unknown: bool = ...) -> None: ...
+    def __init__(self, *, format: Columns.Format = ..., columns: Iterable[Column] | None = ..., refuse_unknown: bool = ...) -> None: ...
 
 @final
 class Column(Message):
@@ -402,35 +360,19 @@ class Vocabulary(Message):
 
 @final
 class DateTime(Message):
-    class _Part:
-        ValueType = NewType("ValueType", int)
+    class Part(_Enum): ...
+    YEAR: DateTime.Part
+    MONTH: DateTime.Part
+    DAY: DateTime.Part
+    HOUR: DateTime.Part
+    MINUTE: DateTime.Part
+    SECOND: DateTime.Part
+    WEEKDAY: DateTime.Part
+    DAY_OF_YEAR: DateTime.Part
+    EPOCH_SECONDS: DateTime.Part
 
-    class _PartWrapper(_EnumTypeWrapper[DateTime._Part.ValueType], type):
-        YEAR: DateTime._Part.ValueType
-        MONTH: DateTime._Part.ValueType
-        DAY: DateTime._Part.ValueType
-        HOUR: DateTime._Part.ValueType
-        MINUTE: DateTime._Part.ValueType
-        SECOND: DateTime._Part.ValueType
-        WEEKDAY: DateTime._Part.ValueType
-        DAY_OF_YEAR: DateTime._Part.ValueType
-        EPOCH_SECONDS: DateTime._Part.ValueType
-
-    class Part(_Part, metaclass=_PartWrapper):
-        ...
-
-    YEAR: DateTime.Part.ValueType
-    MONTH: DateTime.Part.ValueType
-    DAY: DateTime.Part.ValueType
-    HOUR: DateTime.Part.ValueType
-    MINUTE: DateTime.Part.ValueType
-    SECOND: DateTime.Part.ValueType
-    WEEKDAY: DateTime.Part.ValueType
-    DAY_OF_YEAR: DateTime.Part.ValueType
-    EPOCH_SECONDS: DateTime.Part.ValueType
-
-    parts: Final[RepeatedScalarFieldContainer[DateTime.Part.ValueType]]
-    def __init__(self, *, parts: Iterable[DateTime.Part.ValueType] | None = ...) -> None: ...
+    parts: Final[RepeatedScalarFieldContainer[DateTime.Part]]
+    def __init__(self, *, parts: Iterable[DateTime.Part] | None = ...) -> None: ...
 
 @final
 class Hash(Message):
@@ -527,29 +469,19 @@ class DetectBoxes(Message):
     are filled, and with labels `name`_label BYTES [max_boxes]. The rest is 0. Last of its list.
     """
 
-    class _Layout:
-        ValueType = NewType("ValueType", int)
+    class Layout(_Enum): ...
+    CENTER_CLASSES: DetectBoxes.Layout
+    CENTER_OBJECTNESS_CLASSES: DetectBoxes.Layout
+    CORNERS_SCORE_CLASS: DetectBoxes.Layout
 
-    class _LayoutWrapper(_EnumTypeWrapper[DetectBoxes._Layout.ValueType], type):
-        CENTER_CLASSES: DetectBoxes._Layout.ValueType
-        CENTER_OBJECTNESS_CLASSES: DetectBoxes._Layout.ValueType
-        CORNERS_SCORE_CLASS: DetectBoxes._Layout.ValueType
-
-    class Layout(_Layout, metaclass=_LayoutWrapper):
-        ...
-
-    CENTER_CLASSES: DetectBoxes.Layout.ValueType
-    CENTER_OBJECTNESS_CLASSES: DetectBoxes.Layout.ValueType
-    CORNERS_SCORE_CLASS: DetectBoxes.Layout.ValueType
-
-    layout: DetectBoxes.Layout.ValueType
+    layout: DetectBoxes.Layout
     score_threshold: float
     overlap_threshold: float
     max_boxes: int
     labels: str
     def __init__(
-        self, *, layout: DetectBoxes.Layout.ValueType = ..., score_threshold: float = ..., overlap_threshold: float = ...,
-        max_boxes: int = ..., labels: str = ...
+        self, *, layout: DetectBoxes.Layout = ..., score_threshold: float = ..., overlap_threshold: float = ..., max_boxes: int = ...,
+        labels: str = ...
     ) -> None: ...
 
 @final
@@ -596,22 +528,12 @@ class CutOutput(Message):
 
 @final
 class ModelOptions(Message):
-    class _Choice:
-        ValueType = NewType("ValueType", int)
+    class Choice(_Enum): ...
+    AUTO: ModelOptions.Choice
+    ON: ModelOptions.Choice
+    OFF: ModelOptions.Choice
 
-    class _ChoiceWrapper(_EnumTypeWrapper[ModelOptions._Choice.ValueType], type):
-        AUTO: ModelOptions._Choice.ValueType
-        ON: ModelOptions._Choice.ValueType
-        OFF: ModelOptions._Choice.ValueType
-
-    class Choice(_Choice, metaclass=_ChoiceWrapper):
-        ...
-
-    AUTO: ModelOptions.Choice.ValueType
-    ON: ModelOptions.Choice.ValueType
-    OFF: ModelOptions.Choice.ValueType
-
-    inline: ModelOptions.Choice.ValueType
+    inline: ModelOptions.Choice
     """Where a batch runs. AUTO (default): decided at warm-up from the measured run, checked at every run; a model that grows slower
     leaves the event loop. ON: always on the event loop: no thread hop, half the cost of a tiny model; a slow model holds up
     every other request. OFF: always on executor threads.
@@ -654,7 +576,7 @@ class ModelOptions(Message):
     """
     padding: Final[RepeatedCompositeFieldContainer[Padding]]
     """Axes in which the requests of a batch may differ. tokenize pads its own inputs without an entry here."""
-    batching: ModelOptions.Choice.ValueType
+    batching: ModelOptions.Choice
     """Whether requests share a run; the rows of one request always do. AUTO (default): yes where dynamic_batching asks for it; no
     where the file lists inputs and outputs without dynamic_batching; else where trial runs at load show that rows do not
     influence each other. ON: wherever the model has a batch axis, whatever the trial runs show. OFF: never. Default: the
@@ -677,12 +599,12 @@ class ModelOptions(Message):
     (max_run_bytes).
     """
     def __init__(
-        self, *, inline: ModelOptions.Choice.ValueType = ..., inline_limit_us: int = ..., inline_busy_percent: int = ...,
+        self, *, inline: ModelOptions.Choice = ..., inline_limit_us: int = ..., inline_busy_percent: int = ...,
         intra_op_threads: int = ..., inter_op_threads: int = ..., spinning: bool = ..., max_queue_requests: int = ...,
         max_queue_bytes: int = ..., max_queue_wait_us: int = ..., max_run_s: int = ..., preprocess: Iterable[Preprocess] | None = ...,
         postprocess: Iterable[Postprocess] | None = ..., preprocess_threads: int = ..., padding: Iterable[Padding] | None = ...,
-        batching: ModelOptions.Choice.ValueType = ..., batching_reason: str = ..., unsafe_operators: bool = ...,
-        max_run_bytes: int = ..., max_axis: Mapping[str, int] | None = ...
+        batching: ModelOptions.Choice = ..., batching_reason: str = ..., unsafe_operators: bool = ..., max_run_bytes: int = ...,
+        max_axis: Mapping[str, int] | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning", "max_run_s"]) -> bool: ...
 
@@ -721,46 +643,23 @@ class RollbackResponse(Message):
     """The version that the label names now."""
     def __init__(self, *, version: int = ...) -> None: ...
 
-class _RolloutKind:
-    ValueType = NewType("ValueType", int)
+class RolloutKind(_Enum): ...
+ROLLOUT_KIND_UNSPECIFIED: RolloutKind
+SHADOW: RolloutKind
+CANARY: RolloutKind
 
-class _RolloutKindWrapper(_EnumTypeWrapper[_RolloutKind.ValueType], type):
-    ROLLOUT_KIND_UNSPECIFIED: _RolloutKind.ValueType
-    SHADOW: _RolloutKind.ValueType
-    CANARY: _RolloutKind.ValueType
-
-class RolloutKind(_RolloutKind, metaclass=_RolloutKindWrapper):
-    ...
-
-ROLLOUT_KIND_UNSPECIFIED: RolloutKind.ValueType
-SHADOW: RolloutKind.ValueType
-CANARY: RolloutKind.ValueType
-
-class _RolloutState:
-    ValueType = NewType("ValueType", int)
-
-class _RolloutStateWrapper(_EnumTypeWrapper[_RolloutState.ValueType], type):
-    ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType
-    RUNNING: _RolloutState.ValueType
-    HOLD: _RolloutState.ValueType
-    PROMOTED: _RolloutState.ValueType
-    ROLLED_BACK: _RolloutState.ValueType
-    STOPPED: _RolloutState.ValueType
-
-class RolloutState(_RolloutState, metaclass=_RolloutStateWrapper):
-    ...
-
-ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType
-RUNNING: RolloutState.ValueType
-HOLD: RolloutState.ValueType
-PROMOTED: RolloutState.ValueType
-ROLLED_BACK: RolloutState.ValueType
-STOPPED: RolloutState.ValueType
+class RolloutState(_Enum): ...
+ROLLOUT_STATE_UNSPECIFIED: RolloutState
+RUNNING: RolloutState
+HOLD: RolloutState
+PROMOTED: RolloutState
+ROLLED_BACK: RolloutState
+STOPPED: RolloutState
 
 @final
 class StartRolloutRequest(Message):
     model_name: str
-    kind: RolloutKind.ValueType
+    kind: RolloutKind
     candidate_version: int
     """0: the newest version of the repository that is not the stable one."""
     sample: float
@@ -782,7 +681,7 @@ class StartRolloutRequest(Message):
     and says so.
     """
     def __init__(
-        self, *, model_name: str = ..., kind: RolloutKind.ValueType = ..., candidate_version: int = ..., sample: float = ...,
+        self, *, model_name: str = ..., kind: RolloutKind = ..., candidate_version: int = ..., sample: float = ...,
         steps: Iterable[float] | None = ..., guards: Mapping[str, float] | None = ..., dwell_s: float = ..., patience_s: float = ...,
         promote_unjudged: bool = ...
     ) -> None: ...
@@ -810,8 +709,8 @@ class RolloutStatusResponse(Message):
 class RolloutStatus(Message):
     id: str
     model_name: str
-    kind: RolloutKind.ValueType
-    state: RolloutState.ValueType
+    kind: RolloutKind
+    state: RolloutState
     stable_version: int
     candidate_version: int
     sample: float
@@ -830,9 +729,9 @@ class RolloutStatus(Message):
     changed_unix_ns: int
     promote_unjudged: bool
     def __init__(
-        self, *, id: str = ..., model_name: str = ..., kind: RolloutKind.ValueType = ..., state: RolloutState.ValueType = ...,
-        stable_version: int = ..., candidate_version: int = ..., sample: float = ..., steps: Iterable[float] | None = ...,
-        step: int = ..., share: float = ..., guards: Mapping[str, float] | None = ..., counts: Mapping[str, int] | None = ...,
+        self, *, id: str = ..., model_name: str = ..., kind: RolloutKind = ..., state: RolloutState = ..., stable_version: int = ...,
+        candidate_version: int = ..., sample: float = ..., steps: Iterable[float] | None = ..., step: int = ..., share: float = ...,
+        guards: Mapping[str, float] | None = ..., counts: Mapping[str, int] | None = ...,
         evidence: Iterable[RolloutEvidence] | None = ..., reason: str = ..., started_unix_ns: int = ..., changed_unix_ns: int = ...,
         promote_unjudged: bool = ...
     ) -> None: ...

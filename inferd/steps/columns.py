@@ -314,7 +314,7 @@ def _hash(buckets: int) -> Callable[[str], Features]:
     return encode
 
 
-def _date_time(name: str, parts: Sequence[options.DateTime.Part.ValueType]) -> tuple[list[str], Callable[[Any], Features]]:
+def _date_time(name: str, parts: Sequence[options.DateTime.Part]) -> tuple[list[str], Callable[[Any], Features]]:
     if not parts:
         raise BadValue("date_time has no parts: list them, such as HOUR and WEEKDAY")
     words = [options.DateTime.Part.Name(part) for part in parts]

@@ -3,28 +3,29 @@
 # ruff: noqa: E501, N802
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, NewType, final
+from typing import Final, Literal, Self, final
 
 from google.protobuf.internal.containers import MessageMap, RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
-from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
 
-class _Method:
-    ValueType = NewType("ValueType", int)
+class _Enum(int):
+    @classmethod
+    def Name(cls, number: int) -> str: ...
+    @classmethod
+    def Value(cls, name: str) -> Self: ...
+    @classmethod
+    def keys(cls) -> list[str]: ...
+    @classmethod
+    def values(cls) -> list[Self]: ...
+    @classmethod
+    def items(cls) -> list[tuple[str, Self]]: ...
 
-class _MethodWrapper(_EnumTypeWrapper[_Method.ValueType], type):
-    BILINEAR: _Method.ValueType
-    NEAREST: _Method.ValueType
-    BICUBIC: _Method.ValueType
-    AREA: _Method.ValueType
-
-class Method(_Method, metaclass=_MethodWrapper):
+class Method(_Enum):
     """How pixels between pixels are found."""
-
-BILINEAR: Method.ValueType
-NEAREST: Method.ValueType
-BICUBIC: Method.ValueType
-AREA: Method.ValueType
+BILINEAR: Method
+NEAREST: Method
+BICUBIC: Method
+AREA: Method
 
 @final
 class Preprocess(Message):
@@ -87,22 +88,12 @@ class DecodeImage(Message):
     format tells, are refused.
     """
 
-    class _Color:
-        ValueType = NewType("ValueType", int)
+    class Color(_Enum): ...
+    RGB: DecodeImage.Color
+    BGR: DecodeImage.Color
+    GRAY: DecodeImage.Color
 
-    class _ColorWrapper(_EnumTypeWrapper[DecodeImage._Color.ValueType], type):
-        RGB: DecodeImage._Color.ValueType
-        BGR: DecodeImage._Color.ValueType
-        GRAY: DecodeImage._Color.ValueType
-
-    class Color(_Color, metaclass=_ColorWrapper):
-        ...
-
-    RGB: DecodeImage.Color.ValueType
-    BGR: DecodeImage.Color.ValueType
-    GRAY: DecodeImage.Color.ValueType
-
-    color: DecodeImage.Color.ValueType
+    color: DecodeImage.Color
     max_pixels: int
     """The most pixels that a file may announce; larger ones are refused before they are decoded. And the most that all rows of a
     request may become together where the steps fix no height and width. Default: 50,000,000; and, of the pixels that are decoded
@@ -118,7 +109,7 @@ class DecodeImage(Message):
     background: Final[RepeatedScalarFieldContainer[int]]
     """The color that transparent pixels are blended with: red, green, blue. Default: transparency is dropped."""
     def __init__(
-        self, *, color: DecodeImage.Color.ValueType = ..., max_pixels: int = ..., scaled: bool = ..., ignore_orientation: bool = ...,
+        self, *, color: DecodeImage.Color = ..., max_pixels: int = ..., scaled: bool = ..., ignore_orientation: bool = ...,
         background: Iterable[int] | None = ...
     ) -> None: ...
 
@@ -131,7 +122,7 @@ class Resize(Message):
     width: int
     shortest: int
     longest: int
-    method: Method.ValueType
+    method: Method
     antialias: bool
     """When it shrinks, each pixel looks at all that it covers, as Pillow and torchvision do (default), or only at its neighbours,
     as OpenCV does.
@@ -139,7 +130,7 @@ class Resize(Message):
     exact: bool
     """Rounds exactly as Pillow (13) does: slower, and the same to the bit. AREA is Pillow's BOX then."""
     def __init__(
-        self, *, height: int = ..., width: int = ..., shortest: int = ..., longest: int = ..., method: Method.ValueType = ...,
+        self, *, height: int = ..., width: int = ..., shortest: int = ..., longest: int = ..., method: Method = ...,
         antialias: bool = ..., exact: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["antialias"]) -> bool: ...
@@ -151,39 +142,27 @@ class Letterbox(Message):
     width: int
     fill: int
     """The value of every channel of the filling. Default 114."""
-    method: Method.ValueType
+    method: Method
     antialias: bool
     exact: bool
-    def __init__(
-        self, *, height: int = ..., width: int = ..., fill: int = ..., method: Method.ValueType = ..., antialias: bool = ...,
-        exact: bool = ...
-    ) -> None: ...
+    def __init__(self, *, height: int = ..., width: int = ..., fill: int = ..., method: Method = ..., antialias: bool = ..., exact: bool = ...) -> None: ...
     def HasField(self, field_name: Literal["fill", "antialias"]) -> bool: ...
 
 @final
 class CenterCrop(Message):
     """The middle height x width. A smaller image is rejected: resize it first."""
 
-    class _Rounding:
-        ValueType = NewType("ValueType", int)
-
-    class _RoundingWrapper(_EnumTypeWrapper[CenterCrop._Rounding.ValueType], type):
-        HALF_TO_EVEN: CenterCrop._Rounding.ValueType
-        DOWN: CenterCrop._Rounding.ValueType
-
-    class Rounding(_Rounding, metaclass=_RoundingWrapper):
-        ...
-
-    HALF_TO_EVEN: CenterCrop.Rounding.ValueType
-    DOWN: CenterCrop.Rounding.ValueType
+    class Rounding(_Enum): ...
+    HALF_TO_EVEN: CenterCrop.Rounding
+    DOWN: CenterCrop.Rounding
 
     height: int
     width: int
-    rounding: CenterCrop.Rounding.ValueType
+    rounding: CenterCrop.Rounding
     """Where the picture is an odd number of pixels larger: how half of that is rounded, which is what is cut off above and on the
     left.
     """
-    def __init__(self, *, height: int = ..., width: int = ..., rounding: CenterCrop.Rounding.ValueType = ...) -> None: ...
+    def __init__(self, *, height: int = ..., width: int = ..., rounding: CenterCrop.Rounding = ...) -> None: ...
 
 @final
 class Pad(Message):
@@ -265,27 +244,17 @@ class FitLength(Message):
 class LogMel(Message):
     """FP32 [samples] -> FP32 [mels, frames]. Defaults are Whisper's at 16 kHz."""
 
-    class _Scaling:
-        ValueType = NewType("ValueType", int)
-
-    class _ScalingWrapper(_EnumTypeWrapper[LogMel._Scaling.ValueType], type):
-        WHISPER: LogMel._Scaling.ValueType
-        LN: LogMel._Scaling.ValueType
-        DB: LogMel._Scaling.ValueType
-
-    class Scaling(_Scaling, metaclass=_ScalingWrapper):
-        ...
-
-    WHISPER: LogMel.Scaling.ValueType
-    LN: LogMel.Scaling.ValueType
-    DB: LogMel.Scaling.ValueType
+    class Scaling(_Enum): ...
+    WHISPER: LogMel.Scaling
+    LN: LogMel.Scaling
+    DB: LogMel.Scaling
 
     fft: int
     hop: int
     mels: int
     low_hz: float
     high_hz: float
-    scaling: LogMel.Scaling.ValueType
+    scaling: LogMel.Scaling
     frames_first: bool
     """Frames first: [frames, mels]."""
     centered: bool
@@ -296,7 +265,7 @@ class LogMel(Message):
     """Of centered frames one more, 1 + samples / hop, as librosa and torchaudio have them."""
     def __init__(
         self, *, fft: int = ..., hop: int = ..., mels: int = ..., low_hz: float = ..., high_hz: float = ...,
-        scaling: LogMel.Scaling.ValueType = ..., frames_first: bool = ..., centered: bool = ..., last_frame: bool = ...
+        scaling: LogMel.Scaling = ..., frames_first: bool = ..., centered: bool = ..., last_frame: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["centered"]) -> bool: ...
 
@@ -338,28 +307,17 @@ class Columns(Message):
     matrix.
     """
 
-    class _Format:
-        ValueType = NewType("ValueType", int)
+    class Format(_Enum): ...
+    JSON: Columns.Format
+    CSV: Columns.Format
+    ARROW: Columns.Format
+    TENSORS: Columns.Format
 
-    class _FormatWrapper(_EnumTypeWrapper[Columns._Format.ValueType], type):
-        JSON: Columns._Format.ValueType
-        CSV: Columns._Format.ValueType
-        ARROW: Columns._Format.ValueType
-        TENSORS: Columns._Format.ValueType
-
-    class Format(_Format, metaclass=_FormatWrapper):
-        ...
-
-    JSON: Columns.Format.ValueType
-    CSV: Columns.Format.ValueType
-    ARROW: Columns.Format.ValueType
-    TENSORS: Columns.Format.ValueType
-
-    format: Columns.Format.ValueType
+    format: Columns.Format
     columns: Final[RepeatedCompositeFieldContainer[Column]]
     refuse_unknown: bool
     """A JSON field, or an Arrow column, that is no column here is ignored (default) or refused."""
-    def __init__(self, *, format: Columns.Format.ValueType = ..., columns: Iterable[Column] | None = ..., refuse_unknown: bool = ...) -> None: ...
+    def __init__(self, *, format: Columns.Format = ..., columns: Iterable[Column] | None = ..., refuse_unknown: bool = ...) -> None: ...
 
 @final
 class Column(Message):
@@ -402,35 +360,19 @@ class Vocabulary(Message):
 
 @final
 class DateTime(Message):
-    class _Part:
-        ValueType = NewType("ValueType", int)
+    class Part(_Enum): ...
+    YEAR: DateTime.Part
+    MONTH: DateTime.Part
+    DAY: DateTime.Part
+    HOUR: DateTime.Part
+    MINUTE: DateTime.Part
+    SECOND: DateTime.Part
+    WEEKDAY: DateTime.Part
+    DAY_OF_YEAR: DateTime.Part
+    EPOCH_SECONDS: DateTime.Part
 
-    class _PartWrapper(_EnumTypeWrapper[DateTime._Part.ValueType], type):
-        YEAR: DateTime._Part.ValueType
-        MONTH: DateTime._Part.ValueType
-        DAY: DateTime._Part.ValueType
-        HOUR: DateTime._Part.ValueType
-        MINUTE: DateTime._Part.ValueType
-        SECOND: DateTime._Part.ValueType
-        WEEKDAY: DateTime._Part.ValueType
-        DAY_OF_YEAR: DateTime._Part.ValueType
-        EPOCH_SECONDS: DateTime._Part.ValueType
-
-    class Part(_Part, metaclass=_PartWrapper):
-        ...
-
-    YEAR: DateTime.Part.ValueType
-    MONTH: DateTime.Part.ValueType
-    DAY: DateTime.Part.ValueType
-    HOUR: DateTime.Part.ValueType
-    MINUTE: DateTime.Part.ValueType
-    SECOND: DateTime.Part.ValueType
-    WEEKDAY: DateTime.Part.ValueType
-    DAY_OF_YEAR: DateTime.Part.ValueType
-    EPOCH_SECONDS: DateTime.Part.ValueType
-
-    parts: Final[RepeatedScalarFieldContainer[DateTime.Part.ValueType]]
-    def __init__(self, *, parts: Iterable[DateTime.Part.ValueType] | None = ...) -> None: ...
+    parts: Final[RepeatedScalarFieldContainer[DateTime.Part]]
+    def __init__(self, *, parts: Iterable[DateTime.Part] | None = ...) -> None: ...
 
 @final
 class Hash(Message):
@@ -527,29 +469,19 @@ class DetectBoxes(Message):
     are filled, and with labels `name`_label BYTES [max_boxes]. The rest is 0. Last of its list.
     """
 
-    class _Layout:
-        ValueType = NewType("ValueType", int)
+    class Layout(_Enum): ...
+    CENTER_CLASSES: DetectBoxes.Layout
+    CENTER_OBJECTNESS_CLASSES: DetectBoxes.Layout
+    CORNERS_SCORE_CLASS: DetectBoxes.Layout
 
-    class _LayoutWrapper(_EnumTypeWrapper[DetectBoxes._Layout.ValueType], type):
-        CENTER_CLASSES: DetectBoxes._Layout.ValueType
-        CENTER_OBJECTNESS_CLASSES: DetectBoxes._Layout.ValueType
-        CORNERS_SCORE_CLASS: DetectBoxes._Layout.ValueType
-
-    class Layout(_Layout, metaclass=_LayoutWrapper):
-        ...
-
-    CENTER_CLASSES: DetectBoxes.Layout.ValueType
-    CENTER_OBJECTNESS_CLASSES: DetectBoxes.Layout.ValueType
-    CORNERS_SCORE_CLASS: DetectBoxes.Layout.ValueType
-
-    layout: DetectBoxes.Layout.ValueType
+    layout: DetectBoxes.Layout
     score_threshold: float
     overlap_threshold: float
     max_boxes: int
     labels: str
     def __init__(
-        self, *, layout: DetectBoxes.Layout.ValueType = ..., score_threshold: float = ..., overlap_threshold: float = ...,
-        max_boxes: int = ..., labels: str = ...
+        self, *, layout: DetectBoxes.Layout = ..., score_threshold: float = ..., overlap_threshold: float = ..., max_boxes: int = ...,
+        labels: str = ...
     ) -> None: ...
 
 @final
@@ -596,22 +528,12 @@ class CutOutput(Message):
 
 @final
 class ModelOptions(Message):
-    class _Choice:
-        ValueType = NewType("ValueType", int)
+    class Choice(_Enum): ...
+    AUTO: ModelOptions.Choice
+    ON: ModelOptions.Choice
+    OFF: ModelOptions.Choice
 
-    class _ChoiceWrapper(_EnumTypeWrapper[ModelOptions._Choice.ValueType], type):
-        AUTO: ModelOptions._Choice.ValueType
-        ON: ModelOptions._Choice.ValueType
-        OFF: ModelOptions._Choice.ValueType
-
-    class Choice(_Choice, metaclass=_ChoiceWrapper):
-        ...
-
-    AUTO: ModelOptions.Choice.ValueType
-    ON: ModelOptions.Choice.ValueType
-    OFF: ModelOptions.Choice.ValueType
-
-    inline: ModelOptions.Choice.ValueType
+    inline: ModelOptions.Choice
     """Where a batch runs. AUTO (default): decided at warm-up from the measured run, checked at every run; a model that grows slower
     leaves the event loop. ON: always on the event loop: no thread hop, half the cost of a tiny model; a slow model holds up
     every other request. OFF: always on executor threads.
@@ -654,7 +576,7 @@ class ModelOptions(Message):
     """
     padding: Final[RepeatedCompositeFieldContainer[Padding]]
     """Axes in which the requests of a batch may differ. tokenize pads its own inputs without an entry here."""
-    batching: ModelOptions.Choice.ValueType
+    batching: ModelOptions.Choice
     """Whether requests share a run; the rows of one request always do. AUTO (default): yes where dynamic_batching asks for it; no
     where the file lists inputs and outputs without dynamic_batching; else where trial runs at load show that rows do not
     influence each other. ON: wherever the model has a batch axis, whatever the trial runs show. OFF: never. Default: the
@@ -677,53 +599,32 @@ class ModelOptions(Message):
     (max_run_bytes).
     """
     def __init__(
-        self, *, inline: ModelOptions.Choice.ValueType = ..., inline_limit_us: int = ..., inline_busy_percent: int = ...,
+        self, *, inline: ModelOptions.Choice = ..., inline_limit_us: int = ..., inline_busy_percent: int = ...,
         intra_op_threads: int = ..., inter_op_threads: int = ..., spinning: bool = ..., max_queue_requests: int = ...,
         max_queue_bytes: int = ..., max_queue_wait_us: int = ..., max_run_s: int = ..., preprocess: Iterable[Preprocess] | None = ...,
         postprocess: Iterable[Postprocess] | None = ..., preprocess_threads: int = ..., padding: Iterable[Padding] | None = ...,
-        batching: ModelOptions.Choice.ValueType = ..., batching_reason: str = ..., unsafe_operators: bool = ...,
-        max_run_bytes: int = ..., max_axis: Mapping[str, int] | None = ...
+        batching: ModelOptions.Choice = ..., batching_reason: str = ..., unsafe_operators: bool = ..., max_run_bytes: int = ...,
+        max_axis: Mapping[str, int] | None = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning", "max_run_s"]) -> bool: ...
 
-class _DataType:
-    ValueType = NewType("ValueType", int)
-
-class _DataTypeWrapper(_EnumTypeWrapper[_DataType.ValueType], type):
-    TYPE_INVALID: _DataType.ValueType
-    TYPE_BOOL: _DataType.ValueType
-    TYPE_UINT8: _DataType.ValueType
-    TYPE_UINT16: _DataType.ValueType
-    TYPE_UINT32: _DataType.ValueType
-    TYPE_UINT64: _DataType.ValueType
-    TYPE_INT8: _DataType.ValueType
-    TYPE_INT16: _DataType.ValueType
-    TYPE_INT32: _DataType.ValueType
-    TYPE_INT64: _DataType.ValueType
-    TYPE_FP16: _DataType.ValueType
-    TYPE_FP32: _DataType.ValueType
-    TYPE_FP64: _DataType.ValueType
-    TYPE_STRING: _DataType.ValueType
-    TYPE_BF16: _DataType.ValueType
-
-class DataType(_DataType, metaclass=_DataTypeWrapper):
+class DataType(_Enum):
     """Element types. TYPE_STRING is BYTES on the wire."""
-
-TYPE_INVALID: DataType.ValueType
-TYPE_BOOL: DataType.ValueType
-TYPE_UINT8: DataType.ValueType
-TYPE_UINT16: DataType.ValueType
-TYPE_UINT32: DataType.ValueType
-TYPE_UINT64: DataType.ValueType
-TYPE_INT8: DataType.ValueType
-TYPE_INT16: DataType.ValueType
-TYPE_INT32: DataType.ValueType
-TYPE_INT64: DataType.ValueType
-TYPE_FP16: DataType.ValueType
-TYPE_FP32: DataType.ValueType
-TYPE_FP64: DataType.ValueType
-TYPE_STRING: DataType.ValueType
-TYPE_BF16: DataType.ValueType
+TYPE_INVALID: DataType
+TYPE_BOOL: DataType
+TYPE_UINT8: DataType
+TYPE_UINT16: DataType
+TYPE_UINT32: DataType
+TYPE_UINT64: DataType
+TYPE_INT8: DataType
+TYPE_INT16: DataType
+TYPE_INT32: DataType
+TYPE_INT64: DataType
+TYPE_FP16: DataType
+TYPE_FP32: DataType
+TYPE_FP64: DataType
+TYPE_STRING: DataType
+TYPE_BF16: DataType
 
 @final
 class ModelRateLimiter(Message):
@@ -744,44 +645,26 @@ class ModelRateLimiter(Message):
 class ModelInstanceGroup(Message):
     """How many instances of the model run, and where."""
 
-    class _Kind:
-        ValueType = NewType("ValueType", int)
-
-    class _KindWrapper(_EnumTypeWrapper[ModelInstanceGroup._Kind.ValueType], type):
-        KIND_AUTO: ModelInstanceGroup._Kind.ValueType
-        KIND_GPU: ModelInstanceGroup._Kind.ValueType
-        KIND_CPU: ModelInstanceGroup._Kind.ValueType
-        KIND_MODEL: ModelInstanceGroup._Kind.ValueType
-
-    class Kind(_Kind, metaclass=_KindWrapper):
+    class Kind(_Enum):
         """KIND_AUTO: GPU where the model and the machine have one, else CPU."""
-
-    KIND_AUTO: ModelInstanceGroup.Kind.ValueType
-    KIND_GPU: ModelInstanceGroup.Kind.ValueType
-    KIND_CPU: ModelInstanceGroup.Kind.ValueType
-    KIND_MODEL: ModelInstanceGroup.Kind.ValueType
+    KIND_AUTO: ModelInstanceGroup.Kind
+    KIND_GPU: ModelInstanceGroup.Kind
+    KIND_CPU: ModelInstanceGroup.Kind
+    KIND_MODEL: ModelInstanceGroup.Kind
 
     @final
     class SecondaryDevice(Message):
         """A further device that the model needs."""
 
-        class _SecondaryDeviceKind:
-            ValueType = NewType("ValueType", int)
+        class SecondaryDeviceKind(_Enum): ...
+        KIND_NVDLA: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind
 
-        class _SecondaryDeviceKindWrapper(_EnumTypeWrapper[ModelInstanceGroup.SecondaryDevice._SecondaryDeviceKind.ValueType], type):
-            KIND_NVDLA: ModelInstanceGroup.SecondaryDevice._SecondaryDeviceKind.ValueType
-
-        class SecondaryDeviceKind(_SecondaryDeviceKind, metaclass=_SecondaryDeviceKindWrapper):
-            ...
-
-        KIND_NVDLA: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType
-
-        kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType
+        kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind
         device_id: int
-        def __init__(self, *, kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType = ..., device_id: int = ...) -> None: ...
+        def __init__(self, *, kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind = ..., device_id: int = ...) -> None: ...
 
     name: str
-    kind: ModelInstanceGroup.Kind.ValueType
+    kind: ModelInstanceGroup.Kind
     count: int
     """Instances on each of `gpus`, or in all on the CPU. 0: chosen from the machine."""
     rate_limiter: Final[ModelRateLimiter]
@@ -795,10 +678,9 @@ class ModelInstanceGroup(Message):
     host_policy: str
     """Name of a server setting that binds instances to cores and memory."""
     def __init__(
-        self, *, name: str = ..., kind: ModelInstanceGroup.Kind.ValueType = ..., count: int = ...,
-        rate_limiter: ModelRateLimiter | None = ..., gpus: Iterable[int] | None = ...,
-        secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ..., profile: Iterable[str] | None = ...,
-        passive: bool = ..., host_policy: str = ...
+        self, *, name: str = ..., kind: ModelInstanceGroup.Kind = ..., count: int = ..., rate_limiter: ModelRateLimiter | None = ...,
+        gpus: Iterable[int] | None = ..., secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ...,
+        profile: Iterable[str] | None = ..., passive: bool = ..., host_policy: str = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["rate_limiter"]) -> bool: ...
 
@@ -812,24 +694,15 @@ class ModelTensorReshape(Message):
 class ModelInput(Message):
     """One input of the model."""
 
-    class _Format:
-        ValueType = NewType("ValueType", int)
-
-    class _FormatWrapper(_EnumTypeWrapper[ModelInput._Format.ValueType], type):
-        FORMAT_NONE: ModelInput._Format.ValueType
-        FORMAT_NHWC: ModelInput._Format.ValueType
-        FORMAT_NCHW: ModelInput._Format.ValueType
-
-    class Format(_Format, metaclass=_FormatWrapper):
+    class Format(_Enum):
         """What the axes of an image mean."""
-
-    FORMAT_NONE: ModelInput.Format.ValueType
-    FORMAT_NHWC: ModelInput.Format.ValueType
-    FORMAT_NCHW: ModelInput.Format.ValueType
+    FORMAT_NONE: ModelInput.Format
+    FORMAT_NHWC: ModelInput.Format
+    FORMAT_NCHW: ModelInput.Format
 
     name: str
-    data_type: DataType.ValueType
-    format: ModelInput.Format.ValueType
+    data_type: DataType
+    format: ModelInput.Format
     dims: Final[RepeatedScalarFieldContainer[int]]
     """Without the batch axis when max_batch_size is over 0. -1: any length."""
     reshape: Final[ModelTensorReshape]
@@ -842,9 +715,9 @@ class ModelInput(Message):
     is_non_linear_format_io: bool
     """The engine wants a vectorized memory layout."""
     def __init__(
-        self, *, name: str = ..., data_type: DataType.ValueType = ..., format: ModelInput.Format.ValueType = ...,
-        dims: Iterable[int] | None = ..., reshape: ModelTensorReshape | None = ..., is_shape_tensor: bool = ...,
-        allow_ragged_batch: bool = ..., optional: bool = ..., is_non_linear_format_io: bool = ...
+        self, *, name: str = ..., data_type: DataType = ..., format: ModelInput.Format = ..., dims: Iterable[int] | None = ...,
+        reshape: ModelTensorReshape | None = ..., is_shape_tensor: bool = ..., allow_ragged_batch: bool = ..., optional: bool = ...,
+        is_non_linear_format_io: bool = ...
     ) -> None: ...
     def HasField(self, field_name: Literal["reshape"]) -> bool: ...
 
@@ -852,7 +725,7 @@ class ModelInput(Message):
 class ModelOutput(Message):
     """One output of the model."""
     name: str
-    data_type: DataType.ValueType
+    data_type: DataType
     dims: Final[RepeatedScalarFieldContainer[int]]
     """Without the batch axis when max_batch_size is over 0. -1: any length."""
     reshape: Final[ModelTensorReshape]
@@ -861,7 +734,7 @@ class ModelOutput(Message):
     is_shape_tensor: bool
     is_non_linear_format_io: bool
     def __init__(
-        self, *, name: str = ..., data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ...,
+        self, *, name: str = ..., data_type: DataType = ..., dims: Iterable[int] | None = ...,
         reshape: ModelTensorReshape | None = ..., label_filename: str = ..., is_shape_tensor: bool = ...,
         is_non_linear_format_io: bool = ...
     ) -> None: ...
@@ -871,36 +744,24 @@ class ModelOutput(Message):
 class BatchInput(Message):
     """An input made by the server that describes the batch to a model with ragged inputs."""
 
-    class _Kind:
-        ValueType = NewType("ValueType", int)
-
-    class _KindWrapper(_EnumTypeWrapper[BatchInput._Kind.ValueType], type):
-        BATCH_ELEMENT_COUNT: BatchInput._Kind.ValueType
-        BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput._Kind.ValueType
-        BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: BatchInput._Kind.ValueType
-        BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: BatchInput._Kind.ValueType
-        BATCH_ITEM_SHAPE: BatchInput._Kind.ValueType
-        BATCH_ITEM_SHAPE_FLATTEN: BatchInput._Kind.ValueType
-
-    class Kind(_Kind, metaclass=_KindWrapper):
+    class Kind(_Enum):
         """BATCH_ELEMENT_COUNT: elements of each request. ACCUMULATED: running sums of them, WITH_ZERO with a 0 in front.
         MAX_ELEMENT_COUNT_AS_SHAPE: the largest, as a shape. ITEM_SHAPE: each request's shape, FLATTEN as one list.
         """
+    BATCH_ELEMENT_COUNT: BatchInput.Kind
+    BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput.Kind
+    BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: BatchInput.Kind
+    BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: BatchInput.Kind
+    BATCH_ITEM_SHAPE: BatchInput.Kind
+    BATCH_ITEM_SHAPE_FLATTEN: BatchInput.Kind
 
-    BATCH_ELEMENT_COUNT: BatchInput.Kind.ValueType
-    BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput.Kind.ValueType
-    BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: BatchInput.Kind.ValueType
-    BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: BatchInput.Kind.ValueType
-    BATCH_ITEM_SHAPE: BatchInput.Kind.ValueType
-    BATCH_ITEM_SHAPE_FLATTEN: BatchInput.Kind.ValueType
-
-    kind: BatchInput.Kind.ValueType
+    kind: BatchInput.Kind
     target_name: Final[RepeatedScalarFieldContainer[str]]
-    data_type: DataType.ValueType
+    data_type: DataType
     source_input: Final[RepeatedScalarFieldContainer[str]]
     """The inputs that it describes."""
     def __init__(
-        self, *, kind: BatchInput.Kind.ValueType = ..., target_name: Iterable[str] | None = ..., data_type: DataType.ValueType = ...,
+        self, *, kind: BatchInput.Kind = ..., target_name: Iterable[str] | None = ..., data_type: DataType = ...,
         source_input: Iterable[str] | None = ...
     ) -> None: ...
 
@@ -908,24 +769,13 @@ class BatchInput(Message):
 class BatchOutput(Message):
     """How an output of a ragged batch is cut up for its requests."""
 
-    class _Kind:
-        ValueType = NewType("ValueType", int)
-
-    class _KindWrapper(_EnumTypeWrapper[BatchOutput._Kind.ValueType], type):
-        BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput._Kind.ValueType
-
-    class Kind(_Kind, metaclass=_KindWrapper):
-        ...
-
-    BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput.Kind.ValueType
+    class Kind(_Enum): ...
+    BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput.Kind
 
     target_name: Final[RepeatedScalarFieldContainer[str]]
-    kind: BatchOutput.Kind.ValueType
+    kind: BatchOutput.Kind
     source_input: Final[RepeatedScalarFieldContainer[str]]
-    def __init__(
-        self, *, target_name: Iterable[str] | None = ..., kind: BatchOutput.Kind.ValueType = ...,
-        source_input: Iterable[str] | None = ...
-    ) -> None: ...
+    def __init__(self, *, target_name: Iterable[str] | None = ..., kind: BatchOutput.Kind = ..., source_input: Iterable[str] | None = ...) -> None: ...
 
 @final
 class ModelVersionPolicy(Message):
@@ -963,20 +813,11 @@ class ModelVersionPolicy(Message):
 class ModelOptimizationPolicy(Message):
     """How the back end prepares and runs the model."""
 
-    class _ModelPriority:
-        ValueType = NewType("ValueType", int)
-
-    class _ModelPriorityWrapper(_EnumTypeWrapper[ModelOptimizationPolicy._ModelPriority.ValueType], type):
-        PRIORITY_DEFAULT: ModelOptimizationPolicy._ModelPriority.ValueType
-        PRIORITY_MAX: ModelOptimizationPolicy._ModelPriority.ValueType
-        PRIORITY_MIN: ModelOptimizationPolicy._ModelPriority.ValueType
-
-    class ModelPriority(_ModelPriority, metaclass=_ModelPriorityWrapper):
+    class ModelPriority(_Enum):
         """Relative to other models."""
-
-    PRIORITY_DEFAULT: ModelOptimizationPolicy.ModelPriority.ValueType
-    PRIORITY_MAX: ModelOptimizationPolicy.ModelPriority.ValueType
-    PRIORITY_MIN: ModelOptimizationPolicy.ModelPriority.ValueType
+    PRIORITY_DEFAULT: ModelOptimizationPolicy.ModelPriority
+    PRIORITY_MAX: ModelOptimizationPolicy.ModelPriority
+    PRIORITY_MIN: ModelOptimizationPolicy.ModelPriority
 
     @final
     class Graph(Message):
@@ -1050,7 +891,7 @@ class ModelOptimizationPolicy(Message):
         def __init__(self, *, enable: bool = ...) -> None: ...
 
     graph: Final[ModelOptimizationPolicy.Graph]
-    priority: ModelOptimizationPolicy.ModelPriority.ValueType
+    priority: ModelOptimizationPolicy.ModelPriority
     cuda: Final[ModelOptimizationPolicy.Cuda]
     execution_accelerators: Final[ModelOptimizationPolicy.ExecutionAccelerators]
     input_pinned_memory: Final[ModelOptimizationPolicy.PinnedMemoryBuffer]
@@ -1060,7 +901,7 @@ class ModelOptimizationPolicy(Message):
     eager_batching: bool
     """Prepare the next batch while the current one runs."""
     def __init__(
-        self, *, graph: ModelOptimizationPolicy.Graph | None = ..., priority: ModelOptimizationPolicy.ModelPriority.ValueType = ...,
+        self, *, graph: ModelOptimizationPolicy.Graph | None = ..., priority: ModelOptimizationPolicy.ModelPriority = ...,
         cuda: ModelOptimizationPolicy.Cuda | None = ...,
         execution_accelerators: ModelOptimizationPolicy.ExecutionAccelerators | None = ...,
         input_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
@@ -1073,20 +914,12 @@ class ModelOptimizationPolicy(Message):
 class ModelQueuePolicy(Message):
     """What a queue does with requests that wait too long or are too many."""
 
-    class _TimeoutAction:
-        ValueType = NewType("ValueType", int)
-
-    class _TimeoutActionWrapper(_EnumTypeWrapper[ModelQueuePolicy._TimeoutAction.ValueType], type):
-        REJECT: ModelQueuePolicy._TimeoutAction.ValueType
-        DELAY: ModelQueuePolicy._TimeoutAction.ValueType
-
-    class TimeoutAction(_TimeoutAction, metaclass=_TimeoutActionWrapper):
+    class TimeoutAction(_Enum):
         """REJECT: an error. DELAY: after all requests that have not timed out."""
+    REJECT: ModelQueuePolicy.TimeoutAction
+    DELAY: ModelQueuePolicy.TimeoutAction
 
-    REJECT: ModelQueuePolicy.TimeoutAction.ValueType
-    DELAY: ModelQueuePolicy.TimeoutAction.ValueType
-
-    timeout_action: ModelQueuePolicy.TimeoutAction.ValueType
+    timeout_action: ModelQueuePolicy.TimeoutAction
     default_timeout_microseconds: int
     """0: requests wait as long as their deadline allows."""
     allow_timeout_override: bool
@@ -1094,7 +927,7 @@ class ModelQueuePolicy(Message):
     max_queue_size: int
     """Requests; one more is refused. 0: the server's limit."""
     def __init__(
-        self, *, timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ..., default_timeout_microseconds: int = ...,
+        self, *, timeout_action: ModelQueuePolicy.TimeoutAction = ..., default_timeout_microseconds: int = ...,
         allow_timeout_override: bool = ..., max_queue_size: int = ...
     ) -> None: ...
 
@@ -1129,36 +962,24 @@ class ModelSequenceBatching(Message):
     class Control(Message):
         """What the server tells the model through a control input."""
 
-        class _Kind:
-            ValueType = NewType("ValueType", int)
+        class Kind(_Enum): ...
+        CONTROL_SEQUENCE_START: ModelSequenceBatching.Control.Kind
+        CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control.Kind
+        CONTROL_SEQUENCE_END: ModelSequenceBatching.Control.Kind
+        CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control.Kind
 
-        class _KindWrapper(_EnumTypeWrapper[ModelSequenceBatching.Control._Kind.ValueType], type):
-            CONTROL_SEQUENCE_START: ModelSequenceBatching.Control._Kind.ValueType
-            CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control._Kind.ValueType
-            CONTROL_SEQUENCE_END: ModelSequenceBatching.Control._Kind.ValueType
-            CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control._Kind.ValueType
-
-        class Kind(_Kind, metaclass=_KindWrapper):
-            ...
-
-        CONTROL_SEQUENCE_START: ModelSequenceBatching.Control.Kind.ValueType
-        CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control.Kind.ValueType
-        CONTROL_SEQUENCE_END: ModelSequenceBatching.Control.Kind.ValueType
-        CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control.Kind.ValueType
-
-        kind: ModelSequenceBatching.Control.Kind.ValueType
+        kind: ModelSequenceBatching.Control.Kind
         int32_false_true: Final[RepeatedScalarFieldContainer[int]]
         """The two values that stand for false and true."""
         fp32_false_true: Final[RepeatedScalarFieldContainer[float]]
         """As above."""
         bool_false_true: Final[RepeatedScalarFieldContainer[bool]]
         """As above."""
-        data_type: DataType.ValueType
+        data_type: DataType
         """Of the correlation id only."""
         def __init__(
-            self, *, kind: ModelSequenceBatching.Control.Kind.ValueType = ..., int32_false_true: Iterable[int] | None = ...,
-            fp32_false_true: Iterable[float] | None = ..., bool_false_true: Iterable[bool] | None = ...,
-            data_type: DataType.ValueType = ...
+            self, *, kind: ModelSequenceBatching.Control.Kind = ..., int32_false_true: Iterable[int] | None = ...,
+            fp32_false_true: Iterable[float] | None = ..., bool_false_true: Iterable[bool] | None = ..., data_type: DataType = ...
         ) -> None: ...
 
     @final
@@ -1171,14 +992,14 @@ class ModelSequenceBatching(Message):
     @final
     class InitialState(Message):
         """What a sequence's state holds before its first request."""
-        data_type: DataType.ValueType
+        data_type: DataType
         dims: Final[RepeatedScalarFieldContainer[int]]
         zero_data: bool
         data_file: str
         """In the model's folder initial_state/."""
         name: str
         def __init__(
-            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ..., data_file: str = ...,
+            self, *, data_type: DataType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ..., data_file: str = ...,
             name: str = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["state_data", "zero_data", "data_file"]) -> bool: ...
@@ -1189,7 +1010,7 @@ class ModelSequenceBatching(Message):
         """An input and the output that feeds it."""
         input_name: str
         output_name: str
-        data_type: DataType.ValueType
+        data_type: DataType
         dims: Final[RepeatedScalarFieldContainer[int]]
         """Without the batch axis. -1: any length."""
         initial_state: Final[RepeatedCompositeFieldContainer[ModelSequenceBatching.InitialState]]
@@ -1198,7 +1019,7 @@ class ModelSequenceBatching(Message):
         use_growable_memory: bool
         """The state may grow with each request."""
         def __init__(
-            self, *, input_name: str = ..., output_name: str = ..., data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ...,
+            self, *, input_name: str = ..., output_name: str = ..., data_type: DataType = ..., dims: Iterable[int] | None = ...,
             initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ..., use_same_buffer_for_input_output: bool = ...,
             use_growable_memory: bool = ...
         ) -> None: ...
@@ -1279,7 +1100,7 @@ class ModelWarmup(Message):
     @final
     class Input(Message):
         """What one warm-up input holds."""
-        data_type: DataType.ValueType
+        data_type: DataType
         dims: Final[RepeatedScalarFieldContainer[int]]
         """Without the batch axis; all axes fixed."""
         zero_data: bool
@@ -1287,8 +1108,8 @@ class ModelWarmup(Message):
         input_data_file: str
         """In the model's folder warmup/."""
         def __init__(
-            self, *, data_type: DataType.ValueType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ...,
-            random_data: bool = ..., input_data_file: str = ...
+            self, *, data_type: DataType = ..., dims: Iterable[int] | None = ..., zero_data: bool = ..., random_data: bool = ...,
+            input_data_file: str = ...
         ) -> None: ...
         def HasField(self, field_name: Literal["input_data_type", "zero_data", "random_data", "input_data_file"]) -> bool: ...
         def WhichOneof(self, oneof_group: Literal["input_data_type"]) -> Literal["zero_data", "random_data", "input_data_file"] | None: ...
@@ -1959,46 +1780,23 @@ class LogSettingsResponse(Message):
     settings: Final[MessageMap[str, LogSettingsResponse.SettingValue]]
     def __init__(self, *, settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...) -> None: ...
 
-class _RolloutKind:
-    ValueType = NewType("ValueType", int)
+class RolloutKind(_Enum): ...
+ROLLOUT_KIND_UNSPECIFIED: RolloutKind
+SHADOW: RolloutKind
+CANARY: RolloutKind
 
-class _RolloutKindWrapper(_EnumTypeWrapper[_RolloutKind.ValueType], type):
-    ROLLOUT_KIND_UNSPECIFIED: _RolloutKind.ValueType
-    SHADOW: _RolloutKind.ValueType
-    CANARY: _RolloutKind.ValueType
-
-class RolloutKind(_RolloutKind, metaclass=_RolloutKindWrapper):
-    ...
-
-ROLLOUT_KIND_UNSPECIFIED: RolloutKind.ValueType
-SHADOW: RolloutKind.ValueType
-CANARY: RolloutKind.ValueType
-
-class _RolloutState:
-    ValueType = NewType("ValueType", int)
-
-class _RolloutStateWrapper(_EnumTypeWrapper[_RolloutState.ValueType], type):
-    ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType
-    RUNNING: _RolloutState.ValueType
-    HOLD: _RolloutState.ValueType
-    PROMOTED: _RolloutState.ValueType
-    ROLLED_BACK: _RolloutState.ValueType
-    STOPPED: _RolloutState.ValueType
-
-class RolloutState(_RolloutState, metaclass=_RolloutStateWrapper):
-    ...
-
-ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType
-RUNNING: RolloutState.ValueType
-HOLD: RolloutState.ValueType
-PROMOTED: RolloutState.ValueType
-ROLLED_BACK: RolloutState.ValueType
-STOPPED: RolloutState.ValueType
+class RolloutState(_Enum): ...
+ROLLOUT_STATE_UNSPECIFIED: RolloutState
+RUNNING: RolloutState
+HOLD: RolloutState
+PROMOTED: RolloutState
+ROLLED_BACK: RolloutState
+STOPPED: RolloutState
 
 @final
 class StartRolloutRequest(Message):
     model_name: str
-    kind: RolloutKind.ValueType
+    kind: RolloutKind
     candidate_version: int
     """0: the newest version of the repository that is not the stable one."""
     sample: float
@@ -2020,7 +1818,7 @@ class StartRolloutRequest(Message):
     and says so.
     """
     def __init__(
-        self, *, model_name: str = ..., kind: RolloutKind.ValueType = ..., candidate_version: int = ..., sample: float = ...,
+        self, *, model_name: str = ..., kind: RolloutKind = ..., candidate_version: int = ..., sample: float = ...,
         steps: Iterable[float] | None = ..., guards: Mapping[str, float] | None = ..., dwell_s: float = ..., patience_s: float = ...,
         promote_unjudged: bool = ...
     ) -> None: ...
@@ -2048,8 +1846,8 @@ class RolloutStatusResponse(Message):
 class RolloutStatus(Message):
     id: str
     model_name: str
-    kind: RolloutKind.ValueType
-    state: RolloutState.ValueType
+    kind: RolloutKind
+    state: RolloutState
     stable_version: int
     candidate_version: int
     sample: float
@@ -2068,9 +1866,9 @@ class RolloutStatus(Message):
     changed_unix_ns: int
     promote_unjudged: bool
     def __init__(
-        self, *, id: str = ..., model_name: str = ..., kind: RolloutKind.ValueType = ..., state: RolloutState.ValueType = ...,
-        stable_version: int = ..., candidate_version: int = ..., sample: float = ..., steps: Iterable[float] | None = ...,
-        step: int = ..., share: float = ..., guards: Mapping[str, float] | None = ..., counts: Mapping[str, int] | None = ...,
+        self, *, id: str = ..., model_name: str = ..., kind: RolloutKind = ..., state: RolloutState = ..., stable_version: int = ...,
+        candidate_version: int = ..., sample: float = ..., steps: Iterable[float] | None = ..., step: int = ..., share: float = ...,
+        guards: Mapping[str, float] | None = ..., counts: Mapping[str, int] | None = ...,
         evidence: Iterable[RolloutEvidence] | None = ..., reason: str = ..., started_unix_ns: int = ..., changed_unix_ns: int = ...,
         promote_unjudged: bool = ...
     ) -> None: ...
@@ -2121,25 +1919,15 @@ class HealthCheckRequest(Message):
 
 @final
 class HealthCheckResponse(Message):
-    class _ServingStatus:
-        ValueType = NewType("ValueType", int)
-
-    class _ServingStatusWrapper(_EnumTypeWrapper[HealthCheckResponse._ServingStatus.ValueType], type):
-        UNKNOWN: HealthCheckResponse._ServingStatus.ValueType
-        SERVING: HealthCheckResponse._ServingStatus.ValueType
-        NOT_SERVING: HealthCheckResponse._ServingStatus.ValueType
-        SERVICE_UNKNOWN: HealthCheckResponse._ServingStatus.ValueType
-
-    class ServingStatus(_ServingStatus, metaclass=_ServingStatusWrapper):
+    class ServingStatus(_Enum):
         """UNKNOWN is never sent by inferd; SERVICE_UNKNOWN only by Watch."""
+    UNKNOWN: HealthCheckResponse.ServingStatus
+    SERVING: HealthCheckResponse.ServingStatus
+    NOT_SERVING: HealthCheckResponse.ServingStatus
+    SERVICE_UNKNOWN: HealthCheckResponse.ServingStatus
 
-    UNKNOWN: HealthCheckResponse.ServingStatus.ValueType
-    SERVING: HealthCheckResponse.ServingStatus.ValueType
-    NOT_SERVING: HealthCheckResponse.ServingStatus.ValueType
-    SERVICE_UNKNOWN: HealthCheckResponse.ServingStatus.ValueType
-
-    status: HealthCheckResponse.ServingStatus.ValueType
-    def __init__(self, *, status: HealthCheckResponse.ServingStatus.ValueType = ...) -> None: ...
+    status: HealthCheckResponse.ServingStatus
+    def __init__(self, *, status: HealthCheckResponse.ServingStatus = ...) -> None: ...
 
 @final
 class Any(Message):

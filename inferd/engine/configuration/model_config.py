@@ -366,7 +366,7 @@ def show_to_clients(config: ModelConfig, signature: Signature) -> None:
 
 def _word(number: int) -> str:
     """ModelConfig's number of a datatype -> the Open Inference Protocol's word."""
-    name: str = inference.DataType.Name(number).removeprefix("TYPE_")  # type: ignore[arg-type]
+    name = inference.DataType.Name(number).removeprefix("TYPE_")
     return "BYTES" if name == "STRING" else name
 
 

@@ -14,7 +14,7 @@ Never in here: when something is ready.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from inferd.errors import InvalidArgument, NotFound, RequestError, ResourceExhausted
 from inferd.part import Method, Part, gauge
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from inferd.engine.models.repository import Repository
     from inferd.part import Table
-
-    ServingStatus: TypeAlias = health.HealthCheckResponse.ServingStatus.ValueType
     from inferd.serving.parts.registry import Parts
 
 SERVICE = "grpc.health.v1.Health"
@@ -87,7 +85,7 @@ class Health(Part):
         name = await self._watched_name(requests)
         changed = self._add_watcher()
         try:
-            sent: ServingStatus | None = None
+            sent: health.HealthCheckResponse.ServingStatus | None = None
             while True:
                 status = self._status(name)
                 if status != sent:
@@ -131,7 +129,7 @@ class Health(Part):
         self._watchers.add(changed)
         return changed
 
-    def _status(self, name: str) -> ServingStatus:
+    def _status(self, name: str) -> health.HealthCheckResponse.ServingStatus:
         serving = self._ready() and not self._closed
         if name not in SERVER_NAMES:
             model_ready = self._model_ready(name)

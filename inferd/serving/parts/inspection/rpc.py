@@ -180,7 +180,7 @@ def _tensor_metadata(
     )
 
 
-def _datatype_word(number: inference.DataType.ValueType) -> str:
+def _datatype_word(number: inference.DataType) -> str:
     """The word that a request uses for one of ModelConfig's datatypes: "FP32" for TYPE_FP32."""
     name = inference.DataType.Name(number)
     return "BYTES" if name == "TYPE_STRING" else name.removeprefix("TYPE_")
