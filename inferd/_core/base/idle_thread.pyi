@@ -1,11 +1,10 @@
-from typing import final
+from typing import Final, final
 
 from typing_extensions import Buffer
 
 @final
 class IdleThread:
-    @property
-    def used_s(self) -> float: ...
+    used_s: Final[float]
     def close(self) -> None: ...
     def hurry(self) -> None: ...
     def write(self, descriptor: int, direct: int, nbytes: int, parts: list[Buffer]) -> None: ...

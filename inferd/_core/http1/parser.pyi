@@ -1,3 +1,5 @@
+from typing import Final
+
 from typing_extensions import Buffer
 
 from inferd._core.grpc.message import Message
@@ -5,12 +7,8 @@ from inferd._core.http.head import Head
 
 class Parser:
     def __init__(self, max_header_nbytes: int, max_body_nbytes: int) -> None: ...
-    @property
-    def stage(self) -> int: ...
-    @property
-    def missing_nbytes(self) -> int: ...
-    @property
-    def head(self) -> Head | None: ...
-    @property
-    def body(self) -> Message | None: ...
+    stage: Final[int]
+    missing_nbytes: Final[int]
+    head: Final[Head | None]
+    body: Final[Message | None]
     def receive(self, source: Buffer, requests: list[tuple[Head, bytes]]) -> None: ...

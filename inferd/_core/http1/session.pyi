@@ -1,4 +1,4 @@
-from typing import final
+from typing import Final, final
 
 from inferd._core.grpc.message import Message
 from inferd._core.http.call import HttpCall
@@ -8,8 +8,7 @@ from inferd._core.net.server_state import ServerState
 
 @final
 class Http1Call(HttpCall):
-    @property
-    def head(self) -> Head: ...
+    head: Final[Head]
     def respond(self, status: int, headers: tuple[tuple[bytes, bytes], ...] = (), body: bytes | Message = b"") -> None: ...
 
 @final

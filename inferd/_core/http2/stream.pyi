@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 from inferd._core.grpc.message import Message
 from inferd._core.http.call import HttpCall
@@ -8,14 +8,10 @@ _Method: TypeAlias = Any  # a row of the service table, see http2_state.pyi
 
 @final
 class Http2Call(HttpCall):
-    @property
-    def method_row(self) -> _Method | None: ...
-    @property
-    def half_closed(self) -> bool: ...
-    @property
-    def request_over(self) -> bool: ...
-    @property
-    def sending(self) -> bool: ...
+    method_row: Final[_Method | None]
+    half_closed: Final[bool]
+    request_over: Final[bool]
+    sending: Final[bool]
     listener: Callable[[], None] | None
     def respond(self, status: int, headers: tuple[tuple[bytes, bytes], ...], body: Message | bytes) -> None: ...
     def write(self, message: Message | bytes) -> None: ...

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Final, final
 
 from inferd._core.batching.batcher import Batcher
 from inferd._core.inference.inline_policy import InlinePolicy
@@ -28,7 +28,6 @@ class BatchedRoute(Route):
     works_alone: bool
     turn_ns: int
     short_nbytes: int
-    @property
-    def polling(self) -> bool: ...
+    polling: Final[bool]
     def count_rejection(self, error: RequestError) -> None: ...
     def schedule_inline(self) -> None: ...

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Final, final
 
 from inferd._core.batching.batch import Batch
 from inferd._core.tensor.tensor import Tensors
@@ -14,10 +14,8 @@ class CurrentRun:
 @final
 class BoundRun:
     def __init__(self, inputs: Tensors, outputs: Tensors, binding: Any, function: Callable[..., object], *arguments: object) -> None: ...
-    @property
-    def inputs(self) -> Tensors: ...
-    @property
-    def outputs(self) -> Tensors: ...
+    inputs: Final[Tensors]
+    outputs: Final[Tensors]
     proven: bool
 
 class BoundRuns:

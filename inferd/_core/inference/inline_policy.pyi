@@ -1,4 +1,4 @@
-from typing import final
+from typing import Final, final
 
 WINDOW_NS: int
 HELD_NS: int
@@ -12,8 +12,7 @@ class InlinePolicy:
     limit_ns: int
     busy_share: float
     return_runs: int
-    @property
-    def debt(self) -> float: ...
+    debt: Final[float]
     def admits(self, run_ns: int) -> bool: ...
     def overrun(self, run_ns: int, now_ns: int) -> str: ...
     def recovered(self, run_ns: int, now_ns: int) -> bool: ...
