@@ -48,6 +48,7 @@ class Target:
     roots: tuple[str, ...]
     stubs: tuple[Stub, ...]
     module: str  # dotted prefix under which the stubs import each other
+    comments: bool  # whether the stubs repeat the comments of proto/, for readers who have no proto/ at hand
 
 
 SERVER = Target(
@@ -76,6 +77,7 @@ SERVER = Target(
         Stub("inferd/protocol/onnx.pyi", "The part of an ONNX file that inferd changes at load.", ("onnx",)),
     ),
     module="inferd.protocol",
+    comments=False,
 )
 
 CLIENT = Target(
@@ -95,6 +97,7 @@ CLIENT = Target(
         ),
     ),
     module="inferd_client",
+    comments=True,
 )
 
 TARGETS = (SERVER, CLIENT)
@@ -115,11 +118,12 @@ def compile_protos(roots: Sequence[str], *, comments: bool) -> FileDescriptorSet
 
 def outputs(target: Target) -> dict[str, bytes]:
     """Path from the project's root -> the bytes that belong there."""
-    made = {target.descriptors: compile_protos(target.roots, comments=False).SerializeToString(deterministic=True)}
-    commented = compile_protos(target.roots, comments=True)
+    bare = compile_protos(target.roots, comments=False)
+    made = {target.descriptors: bare.SerializeToString(deterministic=True)}
+    described = compile_protos(target.roots, comments=True) if target.comments else bare
     modules = {package: (f"{target.module}.{Path(stub.path).stem}", stub.path) for stub in target.stubs for package in stub.packages}
     for stub in target.stubs:
-        files: list[FileDescriptorProto] = [file for file in commented.file if file.package in stub.packages]
+        files: list[FileDescriptorProto] = [file for file in described.file if file.package in stub.packages]
         here = f"{target.module}.{Path(stub.path).stem}"
         elsewhere = {package: module for package, (module, _) in modules.items() if module != here}
         made[stub.path] = stubs.module(stub.purpose, files, elsewhere).encode()

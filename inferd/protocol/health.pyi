@@ -21,13 +21,11 @@ class _Enum(int):
 @final
 class HealthCheckRequest(Message):
     service: str
-    """Empty (the server), the full name of a gRPC service, or the name of a model."""
     def __init__(self, *, service: str = ...) -> None: ...
 
 @final
 class HealthCheckResponse(Message):
-    class ServingStatus(_Enum):
-        """UNKNOWN is never sent by inferd; SERVICE_UNKNOWN only by Watch."""
+    class ServingStatus(_Enum): ...
     UNKNOWN: HealthCheckResponse.ServingStatus
     SERVING: HealthCheckResponse.ServingStatus
     NOT_SERVING: HealthCheckResponse.ServingStatus

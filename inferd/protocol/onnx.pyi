@@ -22,7 +22,6 @@ class GraphProto(Message):
 
 @final
 class NodeProto(Message):
-    """One operator."""
     output: Final[RepeatedScalarFieldContainer[str]]
     op_type: str
     attribute: Final[RepeatedCompositeFieldContainer[AttributeProto]]

@@ -11,17 +11,11 @@ from google.protobuf.message import Message
 @final
 class ServerReflectionRequest(Message):
     host: str
-    """Not used by inferd; it comes back in valid_host."""
     file_by_filename: str
-    """A file by its name in the descriptors, such as "inference/grpc_service.proto"."""
     file_containing_symbol: str
-    """The file that declares this fully qualified name: "package.Service", "package.Service.Method", "package.Message"."""
     file_containing_extension: Final[ExtensionRequest]
-    """The file that declares one extension. inferd's files declare none."""
     all_extension_numbers_of_type: str
-    """All extension numbers of a message. inferd's files declare none."""
     list_services: str
-    """The names of all services; the value itself has no meaning."""
     def __init__(
         self, *, host: str = ..., file_by_filename: str = ..., file_containing_symbol: str = ...,
         file_containing_extension: ExtensionRequest | None = ..., all_extension_numbers_of_type: str = ..., list_services: str = ...
@@ -32,7 +26,6 @@ class ServerReflectionRequest(Message):
 @final
 class ExtensionRequest(Message):
     containing_type: str
-    """Fully qualified, without a leading dot."""
     extension_number: int
     def __init__(self, *, containing_type: str = ..., extension_number: int = ...) -> None: ...
 
@@ -40,7 +33,6 @@ class ExtensionRequest(Message):
 class ServerReflectionResponse(Message):
     valid_host: str
     original_request: Final[ServerReflectionRequest]
-    """The request of this response."""
     file_descriptor_response: Final[FileDescriptorResponse]
     all_extension_numbers_response: Final[ExtensionNumberResponse]
     list_services_response: Final[ListServiceResponse]
@@ -57,7 +49,6 @@ class ServerReflectionResponse(Message):
 @final
 class FileDescriptorResponse(Message):
     file_descriptor_proto: Final[RepeatedScalarFieldContainer[bytes]]
-    """Serialized google.protobuf.FileDescriptorProto messages: the file asked for, then what it imports."""
     def __init__(self, *, file_descriptor_proto: Iterable[bytes] | None = ...) -> None: ...
 
 @final
@@ -74,12 +65,10 @@ class ListServiceResponse(Message):
 @final
 class ServiceResponse(Message):
     name: str
-    """Full name, such as "inference.GRPCInferenceService"."""
     def __init__(self, *, name: str = ...) -> None: ...
 
 @final
 class ErrorResponse(Message):
     error_code: int
-    """A gRPC status code: 5 (NOT_FOUND), 3 (INVALID_ARGUMENT), ..."""
     error_message: str
     def __init__(self, *, error_code: int = ..., error_message: str = ...) -> None: ...
