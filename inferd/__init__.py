@@ -12,24 +12,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from inferd.errors import (
-    Aborted,
-    Cancelled,
-    ConfigError,
-    DeadlineExceeded,
-    FailedPrecondition,
-    InferdError,
-    Internal,
-    InvalidArgument,
-    NotFound,
-    PermissionDenied,
-    RequestError,
-    ResourceExhausted,
-    StartError,
-    Unauthenticated,
-    Unavailable,
-    Unimplemented,
-)
+from inferd import errors
+from inferd.errors import *  # noqa: F403  (as asyncio does: its list is this package's)
 
 try:
     from inferd._version import __version__  # a build writes it, from the newest tag
@@ -42,28 +26,8 @@ if TYPE_CHECKING:
     from inferd.engine.embedded import Engine
     from inferd.serving.server import Server
 
-__all__ = [
-    "Aborted",
-    "Cancelled",
-    "ConfigError",
-    "DeadlineExceeded",
-    "Engine",
-    "FailedPrecondition",
-    "InferdError",
-    "Internal",
-    "InvalidArgument",
-    "NotFound",
-    "PermissionDenied",
-    "RequestError",
-    "ResourceExhausted",
-    "Server",
-    "Settings",
-    "StartError",
-    "Unauthenticated",
-    "Unavailable",
-    "Unimplemented",
-    "__version__",
-]
+__all__ = ["Engine", "Server", "Settings", "__version__"]
+__all__ += errors.__all__
 
 _LAZY = {"Engine": "inferd.engine.embedded", "Server": "inferd.serving.server", "Settings": "inferd.config"}
 

@@ -21,7 +21,6 @@ def python(code: str) -> str:
 
 def test_all_names_what_the_package_offers() -> None:
     assert set(inferd.__all__) == {"__version__", "Engine", "Server", "Settings", *inferd.errors.__all__}
-    assert sorted(inferd.__all__) == inferd.__all__
     assert set(inferd.__all__) <= set(dir(inferd))
     for name in inferd.__all__:
         assert getattr(inferd, name) is not None
