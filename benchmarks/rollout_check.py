@@ -43,7 +43,7 @@ from record import Report
 
 from inferd.compare.statistics import MeanShift, rate_evidence
 from inferd.protocol import inference, options
-from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy
+from inferd.rollout.policy import CanaryPlan, Counts, Decision, Guard, GuardKind, Policy
 
 HISTORY = Path(__file__).resolve().parent / "history" / "rollout_check.jsonl"
 STREAMS, REQUESTS, EVERY = 200, 20_000, 100
@@ -62,11 +62,11 @@ PAIR_ROWS, PAIR_S = 200, 50.0
 # ---- simulated ----------------------------------------------------------------------------------------------------
 
 
-def run_stream(rng: np.random.Generator, plan: Plan, rates: tuple[float, float], requests: int, every: int = EVERY) -> int | None:
+def run_stream(rng: np.random.Generator, plan: CanaryPlan, rates: tuple[float, float], requests: int, every: int = EVERY) -> int | None:
     """After how many requests of both arms a canary is rolled back; None: it is not. rates: of errors, of the stable arm and the
     candidate's. Both arms are as slow as each other, flip 0.5 % of decisions and differ in outputs by noise alone."""
     policy = Policy(plan)
-    mean, flipped = MeanShift(plan.alpha(Kind.MEAN)), 0
+    mean, flipped = MeanShift(plan.alpha(GuardKind.MEAN)), 0
     policy.freeze(list(range(1000)))
     for done in range(every, requests + 1, every):
         of_candidate = int(rng.binomial(every, policy.share))
@@ -87,9 +87,12 @@ def run_stream(rng: np.random.Generator, plan: Plan, rates: tuple[float, float],
 def streams(report: Report, folder: Path) -> None:
     """a candidate as good as the stable version, looked at all the time"""
     rng = np.random.default_rng(23)
-    usual = Plan(steps=(0.5, 1.0)).guards
-    for name, guards in (("errors and p99", usual), ("errors, p99, flips, mean", (*usual, Guard(Kind.FLIPS, 0.01), Guard(Kind.MEAN, 0.1)))):
-        plan = Plan(steps=(0.5, 1.0), guards=guards)
+    usual = CanaryPlan(steps=(0.5, 1.0)).guards
+    for name, guards in (
+        ("errors and p99", usual),
+        ("errors, p99, flips, mean", (*usual, Guard(GuardKind.FLIPS, 0.01), Guard(GuardKind.MEAN, 0.1))),
+    ):
+        plan = CanaryPlan(steps=(0.5, 1.0), guards=guards)
         wrong = sum(run_stream(rng, plan, (0.01, 0.01), REQUESTS) is not None for _ in range(STREAMS))
         share = wrong / STREAMS
         report.add(f"A/A, {STREAMS} streams of {REQUESTS:,}, {name}: rolled back", "<= 5 %", f"{share:.1%}", share <= FALSE)
@@ -99,7 +102,7 @@ def streams(report: Report, folder: Path) -> None:
 def flips(report: Report, folder: Path) -> None:
     """1 % of decisions differ, the limit is 0.1 %"""
     rng = np.random.default_rng(24)
-    alpha = Plan(guards=(Guard(Kind.FLIPS, 0.001),)).alpha(Kind.FLIPS)
+    alpha = CanaryPlan(guards=(Guard(GuardKind.FLIPS, 0.001),)).alpha(GuardKind.FLIPS)
 
     def found(rate: float, requests: int) -> float:
         events = np.cumsum(rng.random(requests) < rate)
@@ -117,14 +120,14 @@ def flips(report: Report, folder: Path) -> None:
 def errors(report: Report, folder: Path) -> None:
     """a split of 10 %, errors of the candidate from 1 % to 5 %"""
     rng = np.random.default_rng(25)
-    plan = Plan(steps=(0.1, 1.0))
+    plan = CanaryPlan(steps=(0.1, 1.0))
     after = np.array([run_stream(rng, plan, (0.01, 0.05), REQUESTS) or np.inf for _ in range(200)])
     share = float((after <= WITHIN).mean())
     said = f"{share:.1%}, median {np.median(after):.0f}, p90 {(late := np.quantile(after, 0.9, method='higher')):.0f}"
     report.add(f"errors 1 % to 5 %: rolled back within {WITHIN:,} requests", ">= 90 %", said, share >= 0.9)
     wrong = sum(run_stream(rng, plan, (0.01, 0.01), REQUESTS) is not None for _ in range(100))
     report.add("the same without a fault: rolled back", "<= 5 of 100", f"{wrong} of 100", wrong <= 5)
-    small = Plan(steps=(0.5, 1.0), guards=(Guard(Kind.ERRORS, 0.001), Plan().guards[1]))
+    small = CanaryPlan(steps=(0.5, 1.0), guards=(Guard(GuardKind.ERRORS, 0.001), CanaryPlan().guards[1]))
     of_twice = np.array([run_stream(rng, small, (0.05, 0.1), 10_000, 20) or np.inf for _ in range(200)])
     report.add("errors 5 % to 10 %, limit 0.1 %, share 50 %: rolled back after", "", f"median {np.median(of_twice):.0f} requests")
     report.numbers["errors_twice"] = float(np.median(of_twice))

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from inferd.compare.statistics import GROUPS
-from inferd.rollout.policy import Counts, Guard, Kind, Plan, Policy, by_group
+from inferd.rollout.policy import CanaryPlan, Counts, Guard, GuardKind, Policy, by_group
 
 RETRY_S = (0.1, 0.3, 0.7, 1.5)  # after the first try
 BATCH = 16
@@ -105,8 +105,8 @@ def found_after(asked: tuple[int, Stream, float, float]) -> float:
     seed, stream, limit, times = asked
     excess, turns = times * limit, stream.turns * (PATIENCE if times > 1 else 1)
     rng = np.random.default_rng(seed)
-    plan = Plan(steps=(stream.share, 1.0), guards=(Guard(Kind.ERRORS, limit), Plan().guards[1]))
-    policy, least = Policy(plan), -np.log(plan.alpha(Kind.ERRORS))
+    plan = CanaryPlan(steps=(stream.share, 1.0), guards=(Guard(GuardKind.ERRORS, limit), CanaryPlan().guards[1]))
+    policy, least = Policy(plan), -np.log(plan.alpha(GuardKind.ERRORS))
     keys = Keys(rng, stream.kind, stream.share, limit) if stream.kind in ("retries", "20 tenants", "1000 tenants", "one bad") else None
     seen = 0
     for turn in range(turns):
@@ -123,6 +123,6 @@ def found_after(asked: tuple[int, Stream, float, float]) -> float:
             )
         seen += requests
         policy.count(*arms, 60.0 if stream.kind == "a minute" else 1.0)
-        if turn % LOOKS == LOOKS - 1 and policy.evidence(Kind.ERRORS) >= least:
+        if turn % LOOKS == LOOKS - 1 and policy.evidence(GuardKind.ERRORS) >= least:
             return seen
     return np.inf

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from inferd.bench.climb import Settings
     from inferd.bench.report import Report
-    from inferd.bench.tune import Target, Trial, Tuned, Verdict
+    from inferd.bench.tune import Improvement, Target, Trial, Tuned
     from inferd.protocol.inference import ModelConfig
 
 NOW = "as it is now"  # of the model: the settings that a report calls `default`
@@ -92,12 +92,12 @@ def side_words(scores: Sequence[float], goal: str) -> str:
     return f"{number_of(middle(scores))}/s{goal}{some}"
 
 
-def gains(verdict: Verdict) -> list[float]:
+def gains(verdict: Improvement) -> list[float]:
     """The gain in each round that both sides kept."""
     return [best / default - 1 for default, best in zip(verdict.default, verdict.best, strict=True) if default and best]
 
 
-def gain_words(verdict: Verdict) -> str:
+def gain_words(verdict: Improvement) -> str:
     """How far ahead the best was, by the rounds that both sides kept; how often chance alone shows as much."""
     both = gains(verdict)
     luck = f"chance alone does in 1 of {1 / verdict.luck:.0f} tunings"
@@ -110,7 +110,7 @@ def gain_words(verdict: Verdict) -> str:
     return f"the median of {which} brought {abs(gain):.1%} {'more' if gain >= 0 else 'less'}; {luck}"
 
 
-def lost_words(verdict: Verdict, margin: float) -> str:
+def lost_words(verdict: Improvement, margin: float) -> str:
     """Why the best of the search did not win, by the rounds that both sides kept."""
     both = gains(verdict)
     if not both:

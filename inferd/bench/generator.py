@@ -20,7 +20,7 @@ from inferd.bench.client_bound import Effort
 from inferd.bench.hdr import encode
 from inferd.bench.interrupts import ignore_interrupts, interrupts_held, interrupts_noted
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement
-from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker, sockets_each
+from inferd.bench.worker import CODES, Ending, Piece, Worker, WorkerPlan, sockets_each
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.errors import ConfigError, StartError
 from inferd.system import descriptors
@@ -76,7 +76,7 @@ def measure(
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises StartError when the server cannot be reached.
     """
     allow_files(load, sockets_each(target.address, load))
-    plan = Plan(
+    plan = WorkerPlan(
         target.address,
         target.metadata,
         requests.bodies,
@@ -251,7 +251,7 @@ class Total:
 class Alone:
     """The worker in this process."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: WorkerPlan) -> None:
         self.worker = Worker(plan)
 
     def drive(self, begin_ns: int, emit: Callable[[Piece], None]) -> list[Ending]:
@@ -261,7 +261,7 @@ class Alone:
 class Crew:
     """A worker in each of several processes, begun at one time."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: WorkerPlan) -> None:
         self.plan = plan
         self.pipes: list[Connection] = []
         self.processes: list[BaseProcess] = []
@@ -332,7 +332,7 @@ def await_connected(pipe: Connection) -> None:
         raise StartError(failure)
 
 
-def share(plan: Plan, count: int, index: int) -> Plan:
+def share(plan: WorkerPlan, count: int, index: int) -> WorkerPlan:
     """Worker `index` of `count`'s part: connections, rate and requests."""
     load = plan.load
     arrivals = plan.arrivals.split(count, index) if plan.arrivals else None
@@ -344,7 +344,7 @@ def portion(total: int, count: int, index: int) -> int:
     return total // count + (index < total % count)
 
 
-def work(pipe: Connection, plan: Plan) -> None:
+def work(pipe: Connection, plan: WorkerPlan) -> None:
     """A worker's process. It ends without a word where the parent has gone."""
     ignore_interrupts()
     with suppress(EOFError, BrokenPipeError):

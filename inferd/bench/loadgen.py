@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from inferd.bench.interrupts import ignore_interrupts
 from inferd.bench.measurement import Histogram, Interval
-from inferd.bench.worker import CODES, DRAIN_S, NEVER_NS, SLICE_NS, Piece, Plan, Worker, spoken_by, words
+from inferd.bench.worker import CODES, DRAIN_S, NEVER_NS, SLICE_NS, Piece, Worker, WorkerPlan, spoken_by, words
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Task(NamedTuple):
     """All that the process has to know."""
 
     scenario: str  # LoadGen's word
-    plan: Plan  # whom to ask, its bodies are the sample library; the load's streams and rate as `scenarios.run` has them
+    plan: WorkerPlan  # whom to ask, its bodies are the sample library; the load's streams and rate as `scenarios.run` has them
     limit_ns: int
     percentile: float
     least_queries: int

@@ -26,7 +26,7 @@ from inferd.bench.interrupts import interrupts_held, interrupts_noted
 from inferd.bench.loadgen import MULTI_STREAM_SAMPLES, Ending, Responses, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
 from inferd.bench.modes import Outcome
-from inferd.bench.worker import CODES, Expected, Plan, sockets_each
+from inferd.bench.worker import CODES, Expected, WorkerPlan, sockets_each
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def run(
         raise StartError("LoadGen is not installed: pip install 'inferd[bench]'")
     task = Task(
         scenario,
-        Plan(
+        WorkerPlan(
             target.address,
             target.metadata,
             list(bodies),

@@ -19,7 +19,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, Request, build_opener
 
 from inferd.bench.measurement import WHOLE, ServerSide, Stage
 from inferd.client_inputs.connections import HTTP1, context_of
-from inferd.client_inputs.over_http import Place
+from inferd.client_inputs.over_http import HttpEndpoint
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.client_inputs.targets import require_client
 from inferd.config import is_http, parse_address
@@ -255,7 +255,7 @@ class Reader:
     def _guesses(self) -> Iterator[str]:
         over_http = is_http(self._address)
         try:
-            address = Place.of(self._address).address if over_http else parse_address(self._address)
+            address = HttpEndpoint.of(self._address).address if over_http else parse_address(self._address)
         except (ValueError, ConfigError):
             return
         if address.path:

@@ -18,7 +18,7 @@ from inferd.bench import embedded, generator, inputs, schedule
 from inferd.bench.server_side import Reader
 from inferd.bench.verify import ATOL, RTOL, Verifier
 from inferd.client_inputs.connections import Spoken, context_of, explanation, protocol_of, spoken, unanswered
-from inferd.client_inputs.over_http import BINARY, Place, response_message, whole_requests
+from inferd.client_inputs.over_http import BINARY, HttpEndpoint, response_message, whole_requests
 from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.client_inputs.targets import Local, Remote, failure_over_http, open_target, require_client
 from inferd.config import is_http, parse_target
@@ -95,11 +95,11 @@ class Session(AbstractContextManager["Session"]):
         where = target.removeprefix(EMBEDDED) if self.local else target
         if self.local and not Path(where).exists():
             raise ConfigError(f"TARGET {target}: there is no file or folder {where}")
-        self.place: Place | None = None  # over HTTP
+        self.endpoint: HttpEndpoint | None = None  # over HTTP
         self.binary = False  # whether tensors travel as bytes there
         if is_http(target):
-            self.place = Place.of(target)
-            self.address, self.target = self.place.address, self.place.text
+            self.endpoint = HttpEndpoint.of(target)
+            self.address, self.target = self.endpoint.address, self.endpoint.text
             where = self.target
         elif not self.local:
             try:
@@ -149,9 +149,9 @@ class Session(AbstractContextManager["Session"]):
                 said = client.server_metadata()
             except library.InferenceError as error:
                 code = str(getattr(error.code, "name", error.code))
-                if self.place and code in ("NOT_FOUND", "UNIMPLEMENTED"):
+                if self.endpoint and code in ("NOT_FOUND", "UNIMPLEMENTED"):
                     raise InferdError(f"{self.target}: it does not speak the Open Inference Protocol (no /v2)") from None
-                if self.place:
+                if self.endpoint:
                     raise failure_over_http(self.target, error) from None
                 if code == "UNIMPLEMENTED":
                     raise InferdError(f"{self.address}: it does not speak the Open Inference Protocol (no ServerMetadata)") from None
@@ -161,7 +161,7 @@ class Session(AbstractContextManager["Session"]):
                     raise InferdError(f"{self.address}: {unanswered(error)}") from None
                 raise InferdError(f"{self.address}: {error}") from None
         self.binary = not json and BINARY in said.extensions
-        if self.place and not self.binary and not json:
+        if self.endpoint and not self.binary and not json:
             self.notices.append(f"tensors travel as JSON: the server does not list {BINARY}")
         return f"{said.name} {said.version}".strip()
 
@@ -178,7 +178,7 @@ class Session(AbstractContextManager["Session"]):
                 version=version,
                 rtol=checks.rtol,
                 atol=checks.atol,
-                message_of=response_message if self.place else bytes,
+                message_of=response_message if self.endpoint else bytes,
             )
         return self._verifiers[version].anew()
 
@@ -225,10 +225,10 @@ class Session(AbstractContextManager["Session"]):
 
     def _sent(self, requests: Requests, load: Load) -> list[bytes]:
         """The bodies as a generator sends them."""
-        if self.place is None:
+        if self.endpoint is None:
             return requests.bodies
         metadata = (*self.metadata, *self._token)
-        return whole_requests(self.place, requests.bodies, metadata, binary=self.binary, timeout_ms=load.deadline_ms)
+        return whole_requests(self.endpoint, requests.bodies, metadata, binary=self.binary, timeout_ms=load.deadline_ms)
 
     def _look_after(self, reader: Reader, measured: Measurement) -> None:
         """Ctrl-C ends the looking, too, and costs nothing that was measured."""

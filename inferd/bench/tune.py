@@ -45,7 +45,7 @@ NEAR = 0.9  # of the best's score; what is further behind is not measured again
 # The verdict
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Improvement(msgspec.Struct, frozen=True):
     """The best against the default: responses a second of each round; 0 where the target was not kept."""
 
     better: bool
@@ -55,12 +55,12 @@ class Verdict(msgspec.Struct, frozen=True):
     best: list[float]
 
 
-def compare(default: Sequence[float], best: Sequence[float], margin: float) -> Verdict:
+def compare(default: Sequence[float], best: Sequence[float], margin: float) -> Improvement:
     """Round by round, for the two of a round are neighbours in time: what else the machine does comes and goes for both."""
     rounds = list(zip(default, best, strict=True))
     gain = statistics.median(after / before - 1 if before else math.inf if after else 0.0 for before, after in rounds)
     luck = chance(default, best)
-    return Verdict(gain >= margin and luck <= LUCK, gain, luck, list(default), list(best))
+    return Improvement(gain >= margin and luck <= LUCK, gain, luck, list(default), list(best))
 
 
 def chance(default: Sequence[float], best: Sequence[float]) -> float:
@@ -110,7 +110,7 @@ class Tuned(NamedTuple):
     default: Settings
     best: Settings
     found: Settings
-    verdict: Verdict | None
+    verdict: Improvement | None
     kept: bool  # whether any settings keep the target
     ended: str  # why the search ended
     interrupted: bool = False
@@ -301,7 +301,7 @@ class Run:
         again = {settings: self._anew("again", settings, default).score for settings in near}
         return max(near, key=lambda settings: self.found[settings].score + again[settings])
 
-    def finals(self, default: Settings, best: Settings) -> Verdict:
+    def finals(self, default: Settings, best: Settings) -> Improvement:
         """Measures both in turn and back again (A B B A), each time on a new server, with each one's own best number in flight."""
         sides: dict[Settings, list[float]] = {default: [], best: []}
         for turn in range(self.target.rounds):

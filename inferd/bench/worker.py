@@ -60,7 +60,7 @@ class Expected(NamedTuple):
     versions: tuple[str, ...] = ()  # of the model: the one that was asked for
 
 
-class Plan(NamedTuple):
+class WorkerPlan(NamedTuple):
     """All that one worker has to know; goes from process to process."""
 
     address: Address  # its `http` says what is spoken there
@@ -113,7 +113,7 @@ class Ending(NamedTuple):
 class Worker:
     """The connections of one process. Made, it is connected; `drive` does the work, once. Raises StartError."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: WorkerPlan) -> None:
         self.plan = plan
         self.generator: Generator = self._made(
             deadline_ns=int(plan.load.deadline_ms * 1e6), verify_every=plan.verify_every, sample_room=plan.sample_room
@@ -396,7 +396,7 @@ def sockets_each(address: Address, load: Load) -> int:
     return load.streams if address.http else 1
 
 
-def spoken_by(plan: Plan) -> LoadProtocol:
+def spoken_by(plan: WorkerPlan) -> LoadProtocol:
     """The protocol that the native loop speaks. ImportError where it is not built."""
     if plan.address.http:
         from inferd._core.load.http1 import Http1
@@ -407,7 +407,7 @@ def spoken_by(plan: Plan) -> LoadProtocol:
     return Http2(headers(plan))
 
 
-def headers(plan: Plan) -> list[tuple[bytes, bytes]]:
+def headers(plan: WorkerPlan) -> list[tuple[bytes, bytes]]:
     """The headers of every request."""
     authority = plan.reach.server_name or ("localhost" if plan.address.path else str(plan.address))
     said = [

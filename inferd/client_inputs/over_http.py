@@ -21,7 +21,7 @@ BINARY = "binary_tensor_data"  # the extension, as a server lists it
 JSON_NBYTES = struct.Struct("=q")  # how the load generator has it in front of a response; -1 stands for all of it
 
 
-class Place(NamedTuple):
+class HttpEndpoint(NamedTuple):
     """A server behind a URL. address: its socket. authority: for `Host`. prefix: what comes before /v2. text: the URL."""
 
     address: Address
@@ -43,7 +43,7 @@ class Place(NamedTuple):
 
 
 def whole_requests(
-    place: Place, bodies: Sequence[bytes], metadata: Iterable[tuple[str, str]], *, binary: bool, timeout_ms: float = 0.0
+    endpoint: HttpEndpoint, bodies: Sequence[bytes], metadata: Iterable[tuple[str, str]], *, binary: bool, timeout_ms: float = 0.0
 ) -> list[bytes]:
     """Serialized ModelInferRequests as they travel. binary: tensors follow the JSON as bytes. timeout_ms: 0 for none.
 
@@ -51,7 +51,7 @@ def whole_requests(
     require_client()
     from inferd_client.rest_infer import infer_request
 
-    common = [("Host", place.authority), ("User-Agent", f"inferd-bench/{__version__}"), *metadata]
+    common = [("Host", endpoint.authority), ("User-Agent", f"inferd-bench/{__version__}"), *metadata]
     if timeout_ms:
         common.append(("Inferd-Timeout-Ms", str(max(1, math.ceil(timeout_ms)))))
     made = []
@@ -62,7 +62,7 @@ def whole_requests(
             raise ConfigError(f"request {index}: {error}") from None
         content = b"".join(request.parts)
         headers = [*common, *request.headers, ("Content-Length", str(len(content)))]
-        head = [f"{request.verb} {place.prefix}{request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+        head = [f"{request.verb} {endpoint.prefix}{request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
         made.append("\r\n".join([*head, "", ""]).encode("latin-1") + content)
     return made
 

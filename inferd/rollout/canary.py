@@ -25,16 +25,16 @@ from inferd._core.batching.tally import Tally
 from inferd._core.batching.tap import Tap
 from inferd._core.inference.split import Split
 from inferd.compare.statistics import GROUPS
-from inferd.engine.model import State as ModelState
+from inferd.engine.model import State
 from inferd.engine.models.labels import versions_of
 from inferd.errors import FailedPrecondition, InvalidArgument, NotFound, RequestError
 from inferd.rollout import policy
 from inferd.rollout.candidate import flip_words, mean_words
-from inferd.rollout.policy import Counts, Decision, Guard, Kind, Plan, Policy, Seen, by_group
+from inferd.rollout.policy import CanaryPlan, Counts, Decision, Guard, GuardKind, Policy, Seen, by_group
 from inferd.rollout.shadow import Shadow
 from inferd.rollout.shift import worst_of
 from inferd.rollout.signatures import difference
-from inferd.rollout.state import Evidence, Rollout, State, Verdict
+from inferd.rollout.state import Evidence, Rollout, RolloutState, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -54,18 +54,18 @@ MAX_JOINED = 100_000  # request ids that outcomes can be reported for
 DIGEST_NBYTES = 16  # of an id: clients choose how long theirs are
 
 
-def plan_of(rollout: Rollout, processes: int) -> Plan:
+def plan_of(rollout: Rollout, processes: int) -> CanaryPlan:
     """A canary as a client asked for it: the usual guards, and those that are named. Raises InvalidArgument."""
-    usual = Plan()
+    usual = CanaryPlan()
     found = {guard.kind: guard for guard in usual.guards}
     for name, limit in rollout.guards.items():
-        kind = next((kind for kind in Kind if kind.value == name), None)
+        kind = next((kind for kind in GuardKind if kind.value == name), None)
         if kind is None:
-            raise InvalidArgument(f"guards: expected some of {', '.join(Kind)} for a canary, got {name[:64]!r}")
+            raise InvalidArgument(f"guards: expected some of {', '.join(GuardKind)} for a canary, got {name[:64]!r}")
         if not 0 < limit <= 1:
             raise InvalidArgument(f"guards: {name}: expected more than 0 and at most 1 (100%), got {limit:g}")
         found[kind] = Guard(kind, limit)
-    plan = Plan(
+    plan = CanaryPlan(
         rollout.steps or usual.steps,
         tuple(found.values()),
         usual.dwell_s if rollout.dwell_s is None else rollout.dwell_s,
@@ -80,14 +80,14 @@ def plan_of(rollout: Rollout, processes: int) -> Plan:
     return plan
 
 
-def check(rollout: Rollout, plan: Plan) -> None:
+def check(rollout: Rollout, plan: CanaryPlan) -> None:
     """Whether evidence can come. Raises InvalidArgument."""
     if plan.steps[0] >= 1:
         raise InvalidArgument(
             "steps: expected a first share below 100%, so that both versions answer requests, got 100%; to switch at once, "
             f"move the label: inferd models HOST label {rollout.model} stable {rollout.candidate}"
         )
-    if plan.processes > 1 and any(guard.kind is Kind.OUTCOME for guard in plan.guards):
+    if plan.processes > 1 and any(guard.kind is GuardKind.OUTCOME for guard in plan.guards):
         raise InvalidArgument(
             f"guards: outcome: expected a server of one process, got {plan.processes}, each of which knows the ids of its own requests "
             "alone; start the server with --workers 1, or leave this guard out"
@@ -109,20 +109,20 @@ class Canary:
         self._shadow: Shadow | None = None
         if plan.is_paired or not plan.unjudged:
             paired = {kind.value: self._limits[kind] for kind in policy.PAIRED if kind in self._limits}
-            self._shadow = Shadow(msgspec.structs.replace(rollout, guards=paired), site, plan.alpha(Kind.MEAN))
+            self._shadow = Shadow(msgspec.structs.replace(rollout, guards=paired), site, plan.alpha(GuardKind.MEAN))
         self._blind = ""  # why nothing is compared any more
         self._split = Split(self, rollout.id, rollout.share or self._policy.share)
-        self._joins = Kind.OUTCOME in self._limits
+        self._joins = GuardKind.OUTCOME in self._limits
         self._stable, self._candidate = (_Counted(sample, Tap() if self._joins else None) for sample in (SAMPLE, 0))
         # By the digest of a request's id: whether it was the candidate's, and the group of its key.
         self._joined: OrderedDict[bytes, tuple[bool, int]] = OrderedDict()
         self._remembering = threading.Lock()  # of what the taps hold, until it is in there, and of outcomes
         self._reported = _nothing_reported()
-        self._verdict: tuple[int, policy.Verdict] | None = None  # and the step that it was made at
+        self._verdict: tuple[int, policy.Judgement] | None = None  # and the step that it was made at
         self._looked_ns = self._decided_ns = 0
         self._absent_s = 0.0
         self._ended = False
-        self._over: tuple[State, str] | None = None  # how it has ended, and why
+        self._over: tuple[RolloutState, str] | None = None  # how it has ended, and why
         self._before: int | None = None  # the version that the label named before it was moved, or 0; None: it was not moved
         self._is_there = False  # the candidate has taken requests
 
@@ -232,7 +232,7 @@ class Canary:
     def _compare(self, shadow: Shadow) -> None:
         """Requests with a decision count. Responses of another shape or datatype have none that can be compared: they count as flips."""
         found = shadow.found
-        limit = self._limits.get(Kind.MEAN, 1.0)
+        limit = self._limits.get(GuardKind.MEAN, 1.0)
         total, worst = found.total, worst_of(found.shifts, limit)
         compared = min(total.decisive + total.mismatched, total.requests)
         flips = min(total.flipped + total.mismatched, compared)
@@ -260,13 +260,13 @@ class Canary:
         labelled = versions_of(self._site.repository.labels, rollout.model).get(CANARY)
         self._watch()
         candidate = self._candidate.model
-        self._is_there = self._is_there or (candidate is not None and candidate.state is ModelState.READY)
+        self._is_there = self._is_there or (candidate is not None and candidate.state is State.READY)
         why = self._lost(elapsed_s) if self._is_there else self._broken()
         if why:
-            return self._end_as(rollout, State.ROLLED_BACK, why)
+            return self._end_as(rollout, RolloutState.ROLLED_BACK, why)
         if labelled != rollout.candidate:
             why = f"the label '{CANARY}' was moved from version {rollout.candidate} to {labelled or 'none'} meanwhile"
-            return self._end_as(rollout, State.STOPPED, why)
+            return self._end_as(rollout, RolloutState.STOPPED, why)
         if not self._is_there:  # after a restart it may be on demand, and no request goes to it
             return self._told(rollout)
         if self._shadow is not None and not self._blind and (why := self._shadow.watch()):
@@ -284,15 +284,17 @@ class Canary:
         if verdict.decision in (Decision.STEP, Decision.PROMOTE) and (against := self._against()):
             verdict = verdict._replace(decision=Decision.HOLD, reason=against)
         if verdict.decision is Decision.ROLL_BACK:
-            return self._end_as(rollout, State.ROLLED_BACK, verdict.reason, verdict)
+            return self._end_as(rollout, RolloutState.ROLLED_BACK, verdict.reason, verdict)
         if verdict.decision is Decision.PROMOTE:
-            rollout = msgspec.structs.replace(rollout, state=State.PROMOTED, reason=verdict.reason)
+            rollout = msgspec.structs.replace(rollout, state=RolloutState.PROMOTED, reason=verdict.reason)
         elif verdict.decision is Decision.STEP:
             self._split.share = share = self._policy.step()
-            rollout = msgspec.structs.replace(rollout, state=State.RUNNING, step=self._policy.seen.step, share=share, reason=verdict.reason)
-        elif verdict.decision is Decision.HOLD and rollout.state is State.RUNNING:
-            rollout = msgspec.structs.replace(rollout, state=State.HOLD, reason=self._blocked or verdict.reason)
-        elif verdict.decision is Decision.CONTINUE and rollout.state is State.RUNNING:
+            rollout = msgspec.structs.replace(
+                rollout, state=RolloutState.RUNNING, step=self._policy.seen.step, share=share, reason=verdict.reason
+            )
+        elif verdict.decision is Decision.HOLD and rollout.state is RolloutState.RUNNING:
+            rollout = msgspec.structs.replace(rollout, state=RolloutState.HOLD, reason=self._blocked or verdict.reason)
+        elif verdict.decision is Decision.CONTINUE and rollout.state is RolloutState.RUNNING:
             rollout = msgspec.structs.replace(rollout, reason=self._blocked or f"no step yet: {verdict.reason}")
         return self._told(rollout, verdict)
 
@@ -305,7 +307,7 @@ class Canary:
         """Why no step is taken though all guards allow it: too many decisions differ, and no guard judges decisions; ''."""
         if self._joins or self._policy.plan.unjudged:
             return ""
-        flips = next((each for each in self._reports() if each.guard == Kind.FLIPS and each.verdict is Verdict.BAD), None)
+        flips = next((each for each in self._reports() if each.guard == GuardKind.FLIPS and each.verdict is Verdict.BAD), None)
         if flips is None:
             return ""
         between = f"{policy.percent(flips.lower)} to {policy.percent(flips.upper)}"
@@ -314,7 +316,7 @@ class Canary:
             "start it with --guard flips=LIMIT, outcome=5% or with --promote-unjudged"
         )
 
-    def _end_as(self, rollout: Rollout, state: State, why: str, verdict: policy.Verdict | None = None) -> Rollout:
+    def _end_as(self, rollout: Rollout, state: RolloutState, why: str, verdict: policy.Judgement | None = None) -> Rollout:
         """The candidate gets no request from now on, whatever an older file says."""
         self._split.share, self._over = 0.0, (state, why)
         return self._told(msgspec.structs.replace(rollout, state=state, reason=why), verdict)
@@ -322,7 +324,7 @@ class Canary:
     def _lost(self, elapsed_s: float) -> str:
         """Why the candidate can take no requests; '' while it can."""
         candidate = self._candidate.model
-        if candidate is not None and candidate.state is ModelState.READY:
+        if candidate is not None and candidate.state is State.READY:
             self._absent_s = 0.0
             return ""
         self._absent_s += max(elapsed_s, 0.0)
@@ -341,10 +343,10 @@ class Canary:
         self._stable.watch(serving.get(self._rollout.stable))
         self._candidate.watch(serving.get(self._rollout.candidate))
 
-    def _told(self, rollout: Rollout, verdict: policy.Verdict | None = None) -> Rollout:
+    def _told(self, rollout: Rollout, verdict: policy.Judgement | None = None) -> Rollout:
         """With what is known now."""
         seen = self._policy.seen
-        errors = seen.excess[Kind.ERRORS.value]
+        errors = seen.excess[GuardKind.ERRORS.value]
         counts = {
             "stable": errors.stable_count,
             "stable_errors": errors.stable_events,
@@ -367,15 +369,15 @@ class Canary:
     def _reports(self) -> Iterator[Evidence]:
         """Evidence of the shadow that no guard asks for: it decides nothing."""
         for each in self._shadow.found.evidence if self._shadow is not None else ():
-            if each.guard in policy.PAIRED and Kind(each.guard) not in self._limits:
+            if each.guard in policy.PAIRED and GuardKind(each.guard) not in self._limits:
                 yield msgspec.structs.replace(each, says="; ".join(filter(None, ("a report: no guard asks for it", each.says))))
 
-    def _told_of(self, kind: Kind) -> str:
+    def _told_of(self, kind: GuardKind) -> str:
         """Words for people about a guard, beside its numbers."""
         if self._shadow is None or kind not in policy.PAIRED:
             return ""
         found = self._shadow.found
-        if kind is Kind.FLIPS:
+        if kind is GuardKind.FLIPS:
             return self._blind or flip_words(found)
         worst = worst_of(found.shifts, self._limits[kind])
         return self._blind or (mean_words(worst, found.shifts[worst], self._limits[kind]) if worst else "")
@@ -449,7 +451,7 @@ def _evidence(found: policy.Finding, told: str, runs: bool) -> Evidence:
     verdict = Verdict.BAD if found.fails else Verdict.OK if found.passes else Verdict.OPEN
     low, high = found.band
     if runs:
-        bound = f"{found.bound:.3g} spreads" if found.kind is Kind.MEAN else policy.percent(found.bound)
+        bound = f"{found.bound:.3g} spreads" if found.kind is GuardKind.MEAN else policy.percent(found.bound)
         evidence = policy.strength(found.e_value, found.rolls_back_at)
         leads_to = (
             f"the next step comes once the band ends at {bound} or below; a rollback takes evidence that 1 of {found.rolls_back_at:.0f} "

@@ -43,7 +43,7 @@ class Decision(enum.Enum):
     ROLL_BACK = "roll back"
 
 
-class Kind(enum.StrEnum):
+class GuardKind(enum.StrEnum):
     """Kinds of guards, each with the figure that it watches, and the meaning of its limit."""
 
     ERRORS = "errors"  # failed requests; how many more of the candidate's than of the stable ones may fail
@@ -53,11 +53,11 @@ class Kind(enum.StrEnum):
     OUTCOME = "outcome"  # bad outcomes that users report; how many more of the candidate's may be bad
 
 
-DEFAULT_LIMITS = {Kind.ERRORS: 0.01, Kind.P99: 0.02, Kind.FLIPS: 0.01, Kind.MEAN: 0.1, Kind.OUTCOME: 0.05}
-WEIGHTS = {Kind.ERRORS: 3.0}  # of a guard's part of ALPHA; the others have 1
-COMPARED = (Kind.ERRORS, Kind.P99, Kind.OUTCOME)  # of both arms, each on its own requests
-PAIRED = (Kind.FLIPS, Kind.MEAN)  # both versions have to run the same requests
-JUDGING = (*PAIRED, Kind.OUTCOME)  # of predictions
+DEFAULT_LIMITS = {GuardKind.ERRORS: 0.01, GuardKind.P99: 0.02, GuardKind.FLIPS: 0.01, GuardKind.MEAN: 0.1, GuardKind.OUTCOME: 0.05}
+WEIGHTS = {GuardKind.ERRORS: 3.0}  # of a guard's part of ALPHA; the others have 1
+COMPARED = (GuardKind.ERRORS, GuardKind.P99, GuardKind.OUTCOME)  # of both arms, each on its own requests
+PAIRED = (GuardKind.FLIPS, GuardKind.MEAN)  # both versions have to run the same requests
+JUDGING = (*PAIRED, GuardKind.OUTCOME)  # of predictions
 UNJUDGED = (
     "nothing judges predictions, so the canary stays at its first step: start it with a guard, such as --guard flips=1%, mean=0.1 or "
     "outcome=5%, or with --promote-unjudged"
@@ -65,22 +65,25 @@ UNJUDGED = (
 
 
 class Guard(msgspec.Struct, frozen=True):
-    kind: Kind
+    kind: GuardKind
     limit: float
 
 
-class Plan(msgspec.Struct, frozen=True):
+class CanaryPlan(msgspec.Struct, frozen=True):
     """How a canary is to go. steps: shares of requests, rising. dwell_s: the least time at a step. patience_s: the most. processes: each
     decides by its own requests, and a decision of one holds for all. unjudged: steps are taken though no guard judges predictions."""
 
     steps: tuple[float, ...] = (0.01, 0.1, 0.5, 1.0)
-    guards: tuple[Guard, ...] = (Guard(Kind.ERRORS, DEFAULT_LIMITS[Kind.ERRORS]), Guard(Kind.P99, DEFAULT_LIMITS[Kind.P99]))
+    guards: tuple[Guard, ...] = (
+        Guard(GuardKind.ERRORS, DEFAULT_LIMITS[GuardKind.ERRORS]),
+        Guard(GuardKind.P99, DEFAULT_LIMITS[GuardKind.P99]),
+    )
     dwell_s: float = 60.0
     patience_s: float = 3600.0
     processes: int = 1
     unjudged: bool = False
 
-    def alpha(self, kind: Kind) -> float:
+    def alpha(self, kind: GuardKind) -> float:
         """The guard's part of ALPHA, in one process."""
         return ALPHA / self.processes * WEIGHTS.get(kind, 1.0) / sum(WEIGHTS.get(guard.kind, 1.0) for guard in self.guards)
 
@@ -131,7 +134,7 @@ class Seen(msgspec.Struct):
 class Finding(msgspec.Struct, frozen=True):
     """A guard's finding now. band: where its number lies; e_value: evidence against the candidate; it rolls back at `rolls_back_at`."""
 
-    kind: Kind
+    kind: GuardKind
     limit: float
     count: int
     estimate: float
@@ -143,7 +146,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     @property
     def upper(self) -> float:
-        return max(abs(self.band.low), abs(self.band.high)) if self.kind is Kind.MEAN else self.band.high
+        return max(abs(self.band.low), abs(self.band.high)) if self.kind is GuardKind.MEAN else self.band.high
 
     @property
     def fails(self) -> bool:
@@ -154,7 +157,7 @@ class Finding(msgspec.Struct, frozen=True):
         return self.count > 0 and self.upper <= self.bound
 
 
-class Verdict(NamedTuple):
+class Judgement(NamedTuple):
     decision: Decision
     reason: str
     findings: tuple[Finding, ...]
@@ -163,12 +166,12 @@ class Verdict(NamedTuple):
 class Policy:
     """One canary's plan and evidence. Not thread-safe."""
 
-    def __init__(self, plan: Plan, seen: Seen | None = None) -> None:
+    def __init__(self, plan: CanaryPlan, seen: Seen | None = None) -> None:
         self.plan = plan
         self.seen = seen or Seen()
         limits = DEFAULT_LIMITS | {guard.kind: guard.limit for guard in plan.guards}
         for kind in COMPARED:
-            if kind in (Kind.ERRORS, *(guard.kind for guard in plan.guards)):
+            if kind in (GuardKind.ERRORS, *(guard.kind for guard in plan.guards)):
                 self.seen.excess.setdefault(kind.value, Excess(limits[kind]))
 
     @property
@@ -181,9 +184,9 @@ class Policy:
     def count(self, candidate: Counts, stable: Counts, seconds: float) -> None:
         """Requests of both arms since the last call, so many seconds ago."""
         excess = self.seen.excess
-        excess[Kind.ERRORS.value].add((candidate.requests, candidate.errors), (stable.requests, stable.errors), seconds)
-        if self.seen.threshold_ns and Kind.P99.value in excess:
-            excess[Kind.P99.value].add((candidate.requests, candidate.slow), (stable.requests, stable.slow), seconds)
+        excess[GuardKind.ERRORS.value].add((candidate.requests, candidate.errors), (stable.requests, stable.errors), seconds)
+        if self.seen.threshold_ns and GuardKind.P99.value in excess:
+            excess[GuardKind.P99.value].add((candidate.requests, candidate.slow), (stable.requests, stable.slow), seconds)
         count, events, others = (int(each.sum()) for each in (candidate.requests, candidate.errors, stable.requests))
         beside = max(MOST, int(stable.errors.sum()) / others) if others else MOST
         self.seen.most.add((by_group(count), by_group(events)), (by_group(count), beside * by_group(count)), seconds)
@@ -204,7 +207,7 @@ class Policy:
 
     def report(self, candidate: Counts, stable: Counts, seconds: float) -> None:
         """Outcomes that users have reported since the last call, so many seconds ago: the bad ones are errors."""
-        outcome = self.seen.excess[Kind.OUTCOME.value]
+        outcome = self.seen.excess[GuardKind.OUTCOME.value]
         outcome.add((candidate.requests, candidate.errors), (stable.requests, stable.errors), seconds)
 
     def elapse(self, seconds: float) -> None:
@@ -218,11 +221,11 @@ class Policy:
 
     def _find(self, guard: Guard) -> Finding:
         seen, alpha, keys = self.seen, self.plan.alpha(guard.kind), 0.0
-        if guard.kind is Kind.FLIPS:
+        if guard.kind is GuardKind.FLIPS:
             count, band = seen.compared, rate_band(seen.flips, seen.compared, alpha)
             estimate = seen.flips / max(seen.compared, 1)
             evidence = rate_evidence(seen.flips, seen.compared, guard.limit)
-        elif guard.kind is Kind.MEAN:
+        elif guard.kind is GuardKind.MEAN:
             mean = seen.mean or MeanShift(alpha)
             count, band = mean.count, mean.band()
             estimate = mean.estimate
@@ -237,36 +240,38 @@ class Policy:
         e_value, rolls_back_at = exp(min(evidence, 700.0)), 1.0 / alpha * (1.0 - 1e-9)
         return Finding(guard.kind, guard.limit, count, estimate, band, e_value, rolls_back_at, bound, keys)
 
-    def evidence(self, kind: Kind) -> float:
+    def evidence(self, kind: GuardKind) -> float:
         """Log e-value against: the guard, one of COMPARED, keeps its limit. A mean of two e-values is one (Vovk, Wang 2021)."""
         evidence = self.seen.excess[kind.value].evidence()
-        if kind is Kind.ERRORS:
+        if kind is GuardKind.ERRORS:
             evidence = float(np.logaddexp(evidence + log(1.0 - MOST_WEIGHT), self.seen.most.evidence() + log(MOST_WEIGHT)))
         return evidence
 
-    def decide(self) -> Verdict:
+    def decide(self) -> Judgement:
         """The decision now. A step is taken by `step`."""
         findings, plan, seen = self.findings(), self.plan, self.seen
         last = seen.step + 1 >= len(plan.steps)
         for each in findings:
             if each.fails:
                 rare = f"a version that keeps the limit shows this in at most 1 of {min(each.e_value, 1e6):,.0f} canaries"
-                return Verdict(Decision.ROLL_BACK, f"{_said(each)}: {rare}", findings)
+                return Judgement(Decision.ROLL_BACK, f"{_said(each)}: {rare}", findings)
         waits = [each for each in findings if not each.passes]
         if not waits and seen.step_s >= plan.dwell_s and not last:
             if not plan.is_judged:
-                return Verdict(Decision.HOLD, UNJUDGED, findings)
+                return Judgement(Decision.HOLD, UNJUDGED, findings)
             share = plan.steps[seen.step + 1]
             decision = Decision.PROMOTE if share >= 1.0 else Decision.STEP
-            return Verdict(decision, f"all bounds allow {percent(share)} of requests: {'; '.join(map(_said, findings))}", findings)
+            return Judgement(decision, f"all bounds allow {percent(share)} of requests: {'; '.join(map(_said, findings))}", findings)
         if not waits and last:
-            return Verdict(Decision.HOLD, f"the last step, {percent(self.share)} of requests, is reached: promote, or roll back", findings)
+            return Judgement(
+                Decision.HOLD, f"the last step, {percent(self.share)} of requests, is reached: promote, or roll back", findings
+            )
         why = "; ".join(map(_said, waits)) or f"{plan.dwell_s - seen.step_s:.0f} s are left of this step"
         if not plan.is_judged:
             why += f"; {UNJUDGED}"
         if seen.step_s >= plan.patience_s and waits:
-            return Verdict(Decision.HOLD, f"no decision after {seen.step_s:.0f} s at {percent(self.share)} of requests: {why}", findings)
-        return Verdict(Decision.CONTINUE, why, findings)
+            return Judgement(Decision.HOLD, f"no decision after {seen.step_s:.0f} s at {percent(self.share)} of requests: {why}", findings)
+        return Judgement(Decision.CONTINUE, why, findings)
 
     def step(self) -> float:
         """Takes the next step, and returns its share."""
@@ -292,11 +297,11 @@ def percent(share: float) -> str:
 
 
 SAID = {
-    Kind.ERRORS: "the new version fails {} of its requests than the stable one",
-    Kind.P99: "{} of the new version's requests are slow than of the stable one's",
-    Kind.OUTCOME: "{} of the new version's outcomes are bad than of the stable one's",
-    Kind.FLIPS: "{} of decisions differ",
-    Kind.MEAN: "the mean shifts by {} spreads",
+    GuardKind.ERRORS: "the new version fails {} of its requests than the stable one",
+    GuardKind.P99: "{} of the new version's requests are slow than of the stable one's",
+    GuardKind.OUTCOME: "{} of the new version's outcomes are bad than of the stable one's",
+    GuardKind.FLIPS: "{} of decisions differ",
+    GuardKind.MEAN: "the mean shifts by {} spreads",
 }
 
 
@@ -311,10 +316,10 @@ def _said(found: Finding) -> str:
     """A guard's finding in words."""
     kind = found.kind
     if not found.count:
-        which = "request with a decision" if kind is Kind.FLIPS else "request"
+        which = "request with a decision" if kind is GuardKind.FLIPS else "request"
         return f"{kind.value}: no {which} was {'compared' if kind in PAIRED else 'counted'} yet"
     low, high = found.band
-    if kind is Kind.MEAN:
+    if kind is GuardKind.MEAN:
         between, limit = f"{low:.3g} to {high:.3g}", f"{found.limit:.3g}"
     else:
         between, limit = _between(low, high) if kind in COMPARED else f"{percent(low)} to {percent(high)}", percent(found.limit)

@@ -24,7 +24,7 @@ from inferd.errors import FailedPrecondition, InferdError, InvalidArgument, NotF
 from inferd.log import LIMITED
 from inferd.rollout.follower import Follower
 from inferd.rollout.roster import Roster, Start
-from inferd.rollout.state import Kind, Rollout, State, begun, merged, running
+from inferd.rollout.state import Kind, Rollout, RolloutState, begun, merged, running
 from inferd.rollout.tasks import Tasks
 from inferd.rollout.worker import Worker
 
@@ -122,13 +122,13 @@ class Rollouts:
         return await self._outlive(model, begin(), lambda: self.roster.starting.pop(model))
 
     async def stop(self, model: str, reason: str = "") -> Rollout:
-        return await self._end(model, State.STOPPED, reason or "a client stopped it")
+        return await self._end(model, RolloutState.STOPPED, reason or "a client stopped it")
 
     async def promote(self, model: str, reason: str = "") -> Rollout:
-        return await self._end(model, State.PROMOTED, reason or "a client promoted it")
+        return await self._end(model, RolloutState.PROMOTED, reason or "a client promoted it")
 
     async def roll_back(self, model: str, reason: str = "") -> Rollout:
-        return await self._end(model, State.ROLLED_BACK, reason or "a client rolled it back")
+        return await self._end(model, RolloutState.ROLLED_BACK, reason or "a client rolled it back")
 
     def status(self, model: str = "") -> list[Rollout]:
         """The rollouts of all models, or of one. Raises NotFound."""
@@ -218,10 +218,10 @@ class Rollouts:
         await self._ledger.audit("started", made)
         return made
 
-    async def _end(self, model: str, state: State, reason: str) -> Rollout:
+    async def _end(self, model: str, state: RolloutState, reason: str) -> Rollout:
         self.roster.check_begun(model)
         running(self.roster.table, model)
-        if state is not State.PROMOTED and (moving := self._moving.get(model)) is not None:
+        if state is not RolloutState.PROMOTED and (moving := self._moving.get(model)) is not None:
             moving.cancel()  # it may wait for another model's load
 
         async def end() -> Rollout:
@@ -242,7 +242,7 @@ class Rollouts:
         there = await self._follower.there(model)
         if there is not None and there.id == rollout.id and not there.runs:
             return await self.roster.end(there)
-        if rollout.state is State.PROMOTED:
+        if rollout.state is RolloutState.PROMOTED:
             await self._move_stable(rollout)
         rollout = await self.roster.end(_ended_now(rollout))
         self._ledger.owe(rollout)
@@ -283,7 +283,7 @@ class Rollouts:
                 continue
             decides = (after.state, after.step, after.share) != (before.state, before.step, before.share)
             known = after
-            if decides and after.state is State.PROMOTED:  # it runs until the label has moved
+            if decides and after.state is RolloutState.PROMOTED:  # it runs until the label has moved
                 known = msgspec.structs.replace(after, state=before.state, share=before.share, reason=before.reason)
                 decides = now_ns >= self.roster.again_ns.get(model, 0) and not self.roster.lock(model).locked()
             self.roster.know(known)
@@ -300,14 +300,18 @@ class Rollouts:
         if stable == rollout.stable or not rollout.runs or self.roster.lock(rollout.model).locked():
             return None
         reason = f"the label '{STABLE}' was moved from version {rollout.stable} to {stable or 'none'} meanwhile"
-        return msgspec.structs.replace(rollout, state=State.STOPPED, reason=reason)
+        return msgspec.structs.replace(rollout, state=RolloutState.STOPPED, reason=reason)
 
     async def _decided(self, rollout: Rollout) -> None:
         """Called when a live rollout has decided."""
         model = rollout.model
         async with self.roster.lock(model):
             now = self.roster.table[model]
-            if model not in self.roster.live or now.id != rollout.id or now.state not in (rollout.state, State.RUNNING, State.HOLD):
+            if (
+                model not in self.roster.live
+                or now.id != rollout.id
+                or now.state not in (rollout.state, RolloutState.RUNNING, RolloutState.HOLD)
+            ):
                 return  # a client was faster, or a later decision
             if not rollout.runs:
                 try:
@@ -316,7 +320,7 @@ class Rollouts:
                     self._put_off(model, error)
                 return
             self.roster.know(msgspec.structs.replace(now, changed_ns=time.time_ns()))
-            await self._ledger.audit("hold" if rollout.state is State.HOLD else "step", rollout)
+            await self._ledger.audit("hold" if rollout.state is RolloutState.HOLD else "step", rollout)
             await self._save()
 
     def _put_off(self, model: str, error: InferdError) -> None:
@@ -353,5 +357,5 @@ class Rollouts:
 
 
 def _ended_now(rollout: Rollout) -> Rollout:
-    share = 1.0 if rollout.state is State.PROMOTED else 0.0
+    share = 1.0 if rollout.state is RolloutState.PROMOTED else 0.0
     return msgspec.structs.replace(rollout, changed_ns=time.time_ns(), share=share, memory={})

@@ -20,7 +20,7 @@ from inferd.rollout.messages import Found, Setup
 from inferd.rollout.mirror import Mirror
 from inferd.rollout.shift import floats_of
 from inferd.rollout.signatures import difference
-from inferd.rollout.state import State
+from inferd.rollout.state import RolloutState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,7 +82,7 @@ class Shadow:
     def tick(self, rollout: Rollout, now_ns: int) -> Rollout:
         why = self.watch()
         rollout = self.told(rollout)
-        return msgspec.structs.replace(rollout, state=State.STOPPED, reason=why) if why else rollout
+        return msgspec.structs.replace(rollout, state=RolloutState.STOPPED, reason=why) if why else rollout
 
     def follow(self, rollout: Rollout) -> None:
         """Nothing that another process decides changes a shadow, but its end."""

@@ -36,7 +36,7 @@ class Kind(StrEnum):
     CANARY = "CANARY"
 
 
-class State(StrEnum):
+class RolloutState(StrEnum):
     """HOLD: the rollout goes on at its present share: the evidence allows no next step."""
 
     RUNNING = "RUNNING"
@@ -46,7 +46,7 @@ class State(StrEnum):
     STOPPED = "STOPPED"
 
 
-ENDED = frozenset({State.PROMOTED, State.ROLLED_BACK, State.STOPPED})
+ENDED = frozenset({RolloutState.PROMOTED, RolloutState.ROLLED_BACK, RolloutState.STOPPED})
 
 
 class Verdict(StrEnum):
@@ -86,7 +86,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     stable: Version
     candidate: Version
-    state: State = State.RUNNING
+    state: RolloutState = RolloutState.RUNNING
     sample: Share = 1.0
     steps: tuple[Share, ...] = ()
     step: Annotated[int, msgspec.Meta(ge=0)] = 0
@@ -117,7 +117,7 @@ def running(table: Table, model: str) -> Rollout:
         raise NotFound(f"rollout: model {model[:100]!r} has none; `inferd rollout shadow` and `canary` begin one")
     if not found.runs:
         why = f"rollout: the last one of model '{model}' has ended: {found.state}, {found.reason or 'no reason given'}"
-        if found.state is State.PROMOTED:
+        if found.state is RolloutState.PROMOTED:
             why += f"; `inferd models HOST rollback {model} stable` goes back to version {found.stable}"
         raise FailedPrecondition(why)
     return found

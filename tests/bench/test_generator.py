@@ -27,7 +27,7 @@ from inferd.bench.interval_log import IntervalLog
 from inferd.bench.measurement import Histogram, Interval, Load, Measurement
 from inferd.bench.modes import Outcome
 from inferd.bench.tables import warnings
-from inferd.bench.worker import CODES, Ending, Expected, Piece, Plan, Worker, grpc_timeout, headers
+from inferd.bench.worker import CODES, Ending, Expected, Piece, Worker, WorkerPlan, grpc_timeout, headers
 from inferd.client_inputs.reach import Reach
 from inferd.config import Address, parse_address
 from inferd.errors import StartError
@@ -136,7 +136,9 @@ def test_a_piece_says_how_long_its_thread_waited_for_a_core(tmp_path: Path, monk
     told = iter(range(10))
     monkeypatch.setattr(worker, "scheduled", lambda: ((at := next(told)) * S, at * at))
     with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
-        made = Worker(Plan(parse_address(server.address), (), requests().bodies, Load(requests=1, duration_s=0.0, warm_up_s=0.0), None, S))
+        made = Worker(
+            WorkerPlan(parse_address(server.address), (), requests().bodies, Load(requests=1, duration_s=0.0, warm_up_s=0.0), None, S)
+        )
         pieces: list[Piece] = []
         made.drive(time.monotonic_ns(), pieces.append, lambda: False)
     assert [(each.delayed_ns, each.turns) for each in pieces] == [(S, 1), (S, 3), (S, 5)], "the first was the warm-up's"
@@ -201,7 +203,7 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Load, times: 
     monkeypatch.setattr(worker, "time", clock)
     arrivals = schedule.parse("constant", load.rate) if load.rate else None
     with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
-        made = Worker(Plan(parse_address(server.address), (), requests().bodies, load, arrivals, S // 20))
+        made = Worker(WorkerPlan(parse_address(server.address), (), requests().bodies, load, arrivals, S // 20))
         made.generator = stopping = Stopped(made.generator, clock, times)  # type: ignore[assignment]
         pieces: list[Piece] = []
         ending = made.drive(clock.monotonic_ns(), pieces.append, lambda: False)
@@ -250,7 +252,7 @@ def test_shares_are_the_whole() -> None:
     for count in (1, 2, 3, 7):
         assert sum(portion(10, count, index) for index in range(count)) == 10
     arrivals = schedule.parse("poisson", 1000, 1)
-    plan = Plan(Address("h", 1), (), [b""], Load(connections=5, rate=1000, requests=11), arrivals, S)
+    plan = WorkerPlan(Address("h", 1), (), [b""], Load(connections=5, rate=1000, requests=11), arrivals, S)
     shares = [share(plan, 3, index) for index in range(3)]
     assert [one.load.connections for one in shares] == [2, 2, 1]
     assert [one.load.requests for one in shares] == [4, 4, 3]
@@ -259,7 +261,7 @@ def test_shares_are_the_whole() -> None:
 
 
 def test_headers() -> None:
-    plan = Plan(Address("h", 1), (("x-key", "v"),), [b""], Load(deadline_ms=1.5), None, S)
+    plan = WorkerPlan(Address("h", 1), (("x-key", "v"),), [b""], Load(deadline_ms=1.5), None, S)
     said = dict(headers(plan))
     assert (said[b":authority"], said[b"grpc-timeout"], said[b"x-key"]) == (b"h:1", b"1500u", b"v")
     assert dict(headers(plan._replace(address=Address("", 0, "/s"), load=Load())))[b":authority"] == b"localhost"
@@ -347,7 +349,7 @@ def test_by_tls_a_server_that_does_not_shake_hands_is_none(tmp_path: Path, monke
             measure(target, requests(), Load(duration_s=0.1))
         with ServerFixture(models.write(tmp_path, "m", models.identity()), **files.settings()) as server:
             monkeypatch.setattr(worker, "CONNECT_S", 5.0)
-            made = Worker(Plan(parse_address(server.address), (), requests().bodies, Load(), None, 10**9, reach=target.reach))
+            made = Worker(WorkerPlan(parse_address(server.address), (), requests().bodies, Load(), None, 10**9, reach=target.reach))
             try:
                 made.missing.append(1)
                 made.peer = silent.getsockname()
@@ -408,7 +410,7 @@ def test_a_connection_that_is_slow_to_come_back_keeps_nobody_waiting(monkeypatch
     monkeypatch.setattr(worker, "CONNECT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
         address = Address(*listening.getsockname())
-        made = Worker(Plan(address, (), requests().bodies, Load(), None, 10**9))
+        made = Worker(WorkerPlan(address, (), requests().bodies, Load(), None, 10**9))
         try:
             made.missing.append(1)
             made._reconnect(1 * S)  # the first connection was not accepted: this one has no place, the kernel does not answer
@@ -430,7 +432,7 @@ def test_a_connection_that_is_gone_for_good_is_missing_in_the_load(tmp_path: Pat
     monkeypatch.setattr(worker, "on_its_way", refused)
     with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         load = Load(connections=2, streams=2, warm_up_s=0.0, duration_s=0.4)
-        made, pieces = Worker(Plan(parse_address(server.address), (), requests().bodies, load, None, S // 10)), []
+        made, pieces = Worker(WorkerPlan(parse_address(server.address), (), requests().bodies, load, None, S // 10)), []
 
         def told(piece: Piece) -> None:
             pieces.append(piece)
@@ -457,7 +459,7 @@ def test_a_refused_connection_is_tried_again_after_a_while(tmp_path: Path, monke
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         listening.listen()
-        made = Worker(Plan(Address("", 0, str(path)), (), requests().bodies, Load(), None, 10**9))
+        made = Worker(WorkerPlan(Address("", 0, str(path)), (), requests().bodies, Load(), None, 10**9))
     try:
         made.missing.append(1)
         path.unlink()
@@ -526,7 +528,7 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def interrupted(address: Address, load: Load, answered: Histogram, *, after: int = 0) -> Measurement:
     """What is told of a load that Ctrl-C ends. answered: the latencies until then. after: so many intervals."""
-    made, pieces = Worker(Plan(address, (), requests().bodies, load, None, S // 20)), []
+    made, pieces = Worker(WorkerPlan(address, (), requests().bodies, load, None, S // 20)), []
     made.answered.add(answered)
     ending = made.drive(time.monotonic_ns(), pieces.append, lambda: len(pieces) >= after)
     made_total = Total(load, None, None)
@@ -565,7 +567,7 @@ def test_no_fragment_of_an_interval_is_left_over(tmp_path: Path, duration_s: flo
     with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         load = Load(warm_up_s=0.0, duration_s=duration_s)
         pieces: list[Piece] = []
-        Worker(Plan(parse_address(server.address), (), requests().bodies, load, None, S // 20)).drive(
+        Worker(WorkerPlan(parse_address(server.address), (), requests().bodies, load, None, S // 20)).drive(
             time.monotonic_ns(), pieces.append, lambda: False
         )
     assert len([piece for piece in pieces if piece.at >= 0]) <= count, "fewer where the machine was busy"
@@ -588,7 +590,7 @@ def test_a_number_of_requests_is_that_of_the_measured_ones(tmp_path: Path, arriv
     pieces: list[Piece] = []
     load = Load(rate=1000, requests=5, duration_s=0.0, warm_up_s=0.1)
     with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
-        plan = Plan(parse_address(server.address), (), requests().bodies, load, schedule.parse(arrivals, 1000), S)
+        plan = WorkerPlan(parse_address(server.address), (), requests().bodies, load, schedule.parse(arrivals, 1000), S)
         ending = Worker(plan).drive(time.monotonic_ns() - int(late_s * S), pieces.append, lambda: False)
     measured = total(load, *pieces)
     measured.endings = [ending]
@@ -614,7 +616,7 @@ def test_a_number_of_requests_has_the_connections_to_itself(tmp_path: Path, load
     """What the warm-up had under way is answered before; where a time is measured it fills the connections, as at its end."""
     with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         asked = msgspec.structs.replace(load, streams=64, warm_up_s=0.05)
-        made = Worker(Plan(parse_address(server.address), (), requests().bodies, asked, None, S))
+        made = Worker(WorkerPlan(parse_address(server.address), (), requests().bodies, asked, None, S))
         made.generator = watched = Watched(made.generator)
         pieces: list[Piece] = []
         ending = made.drive(time.monotonic_ns(), pieces.append, lambda: False)
@@ -631,7 +633,7 @@ def test_a_number_of_requests_at_a_rate_waits_for_nothing_of_the_warm_up(tmp_pat
         load = Load(rate=400, requests=5, duration_s=0.0, warm_up_s=0.1)
         x = np.ones((1, 64), np.float32)
         body = infer_request("m", {"x": x}).SerializeToString()
-        made = Worker(Plan(address, (), [body], load, schedule.parse("constant", 400), S))
+        made = Worker(WorkerPlan(address, (), [body], load, schedule.parse("constant", 400), S))
         made.generator = watched = Watched(made.generator)
         pieces: list[Piece] = []
         ending = made.drive(time.monotonic_ns(), pieces.append, lambda: False)
@@ -651,7 +653,7 @@ def test_a_closed_loop_whose_server_has_gone_says_so(tmp_path: Path) -> None:
             server.__exit__(None, None, None)
 
     load = Load(connections=1, warm_up_s=0.0, duration_s=1.0)
-    ending = Worker(Plan(parse_address(server.address), (), requests().bodies, load, None, S // 20)).drive(
+    ending = Worker(WorkerPlan(parse_address(server.address), (), requests().bodies, load, None, S // 20)).drive(
         time.monotonic_ns(), told, lambda: False
     )
     assert ending.ended.startswith("every connection to ")
@@ -664,7 +666,7 @@ def test_what_was_due_when_the_server_had_gone_is_lost(tmp_path: Path, monkeypat
     server = ServerFixture(models.write(tmp_path, "m", models.identity()))
     server.__enter__()
     address = parse_address(server.address)
-    plan = Plan(address, (), requests().bodies, Load(rate=1000), schedule.parse("constant", 1000), S // 10)
+    plan = WorkerPlan(address, (), requests().bodies, Load(rate=1000), schedule.parse("constant", 1000), S // 10)
     made, pieces = Worker(plan._replace(load=Load(rate=1000, warm_up_s=0.0, duration_s=5.0))), []
 
     def told(piece: Piece) -> None:
@@ -702,7 +704,7 @@ def test_ctrl_c_while_the_workers_connect_leaves_none_of_them(tmp_path: Path, mo
 
     monkeypatch.setattr(generator, "await_connected", interrupt)
     address = Address("", 0, str(tmp_path / "nowhere"))
-    crew = Crew(Plan(address, (), requests().bodies, Load(connections=2, processes=2), None, S))
+    crew = Crew(WorkerPlan(address, (), requests().bodies, Load(connections=2, processes=2), None, S))
     with pytest.raises(KeyboardInterrupt), crew:
         pass
     assert [process.is_alive() for process in crew.processes] == [False, False]
@@ -713,7 +715,7 @@ def test_a_worker_that_dies_has_told_what_it_sent(tmp_path: Path) -> None:
     pieces: list[Piece] = []
     with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
         load = Load(connections=2, processes=2, duration_s=60.0, warm_up_s=0.0)
-        plan = Plan(parse_address(server.address), (), requests().bodies, load, None, S // 20)
+        plan = WorkerPlan(parse_address(server.address), (), requests().bodies, load, None, S // 20)
         with Crew(plan) as crew:
 
             def kill_one(piece: Piece) -> None:
@@ -775,7 +777,7 @@ def test_a_worker_whose_parent_has_gone_says_nothing(tmp_path: Path, monkeypatch
     monkeypatch.setattr(generator, "ignore_interrupts", lambda: None)
     pipe: Any = Gone(connected)
     with ServerFixture(models.write(tmp_path, "m", models.identity())) as server:
-        work(pipe, Plan(parse_address(server.address), (), requests().bodies, Load(), None, S))
+        work(pipe, WorkerPlan(parse_address(server.address), (), requests().bodies, Load(), None, S))
 
 
 @pytest.mark.parametrize(

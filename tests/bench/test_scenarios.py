@@ -25,8 +25,8 @@ from inferd.bench.inputs import Requests
 from inferd.bench.loadgen import Task
 from inferd.bench.measurement import Histogram, Latency, Load
 from inferd.bench.verify import Verifier
-from inferd.bench.worker import Plan
-from inferd.client_inputs.over_http import Place, whole_requests
+from inferd.bench.worker import WorkerPlan
+from inferd.client_inputs.over_http import HttpEndpoint, whole_requests
 from inferd.config import parse_address
 from inferd.errors import ConfigError, InferdError, StartError
 from tests import models
@@ -101,7 +101,7 @@ def test_each_scenario_has_a_summary_and_a_verdict(server, name, load, metric) -
 @pytest.mark.parametrize("scenario", ["offline", "server"])
 def test_a_scenario_over_http(model, scenario: str) -> None:
     with ServerFixture(model, http_port=0) as served:
-        place = Place.of(f"http://{served.http}")
+        place = HttpEndpoint.of(f"http://{served.http}")
         requests = whole_requests(place, BODIES, (), binary=True)
         load = msgspec.structs.replace(SHORT, rate=100.0)
         outcome = scenarios.run(scenario, Target(place.address), requests, load, least_queries=20, limit_ms=10_000)
@@ -173,7 +173,7 @@ def test_a_failed_request_is_not_valid_whatever_loadgen_says(server) -> None:
     ],
 )
 def test_a_long_run_is_told_of_beforehand(scenario, load, rate, told) -> None:
-    task = Task(scenario, Plan(parse_address("h:1"), (), [b""], load, None, 1), 1, 0.9, scenarios.LEAST_QUERIES[scenario], "")
+    task = Task(scenario, WorkerPlan(parse_address("h:1"), (), [b""], load, None, 1), 1, 0.9, scenarios.LEAST_QUERIES[scenario], "")
     assert loadgen.lasting(task, rate).startswith(told)
     assert bool(loadgen.lasting(task, rate)) == bool(told)
 
@@ -182,7 +182,7 @@ def test_a_slow_model_warms_up_for_no_longer_than_it_must(monkeypatch: pytest.Mo
     """The model takes 20 ms: eight requests would take 160, and the warm-up is asked to take 100 at most."""
     monkeypatch.setattr(loadgen, "WARM_UP_S", 0.1)
     with tempfile.TemporaryDirectory() as folder, ServerFixture(models.write(Path(folder), "slow", models.slow(40))) as served:
-        task = Task("SingleStream", Plan(parse_address(served.address), (), SLOW, SHORT, None, 1), 1, 0.9, 100, "")
+        task = Task("SingleStream", WorkerPlan(parse_address(served.address), (), SLOW, SHORT, None, 1), 1, 0.9, 100, "")
         client = loadgen.Client(task)
         try:
             rate, fastest_ns = loadgen.warm_up(task, client, lambda: False)
@@ -223,7 +223,7 @@ def test_a_warm_up_counts_what_was_answered_however_much_waits(streams, monkeypa
     client = Puppet()
     monkeypatch.setattr(loadgen, "time", SimpleNamespace(monotonic=lambda: client.now_s, monotonic_ns=lambda: int(1e9 * client.now_s)))
     load = Load(connections=1, streams=streams, duration_s=1.0, warm_up_s=1.0)
-    task = Task("Offline", Plan(parse_address("localhost:1"), (), BODIES, load, None, 1), 1, 0.99, 1, "")
+    task = Task("Offline", WorkerPlan(parse_address("localhost:1"), (), BODIES, load, None, 1), 1, 0.99, 1, "")
     rate, _ = loadgen.warm_up(task, client, lambda: False)
     assert rate == pytest.approx(10, rel=0.25)
     assert not client.waiting
@@ -231,7 +231,7 @@ def test_a_warm_up_counts_what_was_answered_however_much_waits(streams, monkeypa
 
 def test_a_run_that_was_too_short_says_what_makes_it_longer() -> None:
     for scenario, cure in {"Offline": "--warm-up, or the --rate that you expect", "SingleStream": "give a longer --warm-up"}.items():
-        task = Task(scenario, Plan(parse_address("localhost:1"), (), BODIES, SHORT, None, 1), 1, 0.9, 1, "")
+        task = Task(scenario, WorkerPlan(parse_address("localhost:1"), (), BODIES, SHORT, None, 1), 1, 0.9, 1, "")
         ending = loadgen.Ending(figures={"result_validity": "INVALID", "result_min_duration_met": False})
         found = scenarios.judged(task, ending, scenarios.measurement(task, ending, []))
         assert not found.valid
@@ -364,7 +364,7 @@ def test_words_that_are_no_scenario(text) -> None:
 
 def task(scenario: str) -> loadgen.Task:
     load = Load(connections=1, streams=1, rate=200.0, duration_s=1.0, seed=3)
-    return loadgen.Task(scenario, Plan(parse_address("127.0.0.1:1"), (), BODIES, load, None, 1_000_000_000), 1000, 0.95, 7, "")
+    return loadgen.Task(scenario, WorkerPlan(parse_address("127.0.0.1:1"), (), BODIES, load, None, 1_000_000_000), 1000, 0.95, 7, "")
 
 
 @pytest.mark.parametrize("scenario", scenarios.SCENARIOS)

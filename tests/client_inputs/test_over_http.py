@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from inferd_client import codec
 
-from inferd.client_inputs.over_http import Place, response_message, whole_requests
+from inferd.client_inputs.over_http import HttpEndpoint, response_message, whole_requests
 from inferd.config import Address
 from inferd.errors import ConfigError
 
@@ -26,16 +26,16 @@ BODY = codec.encode_infer_request("a/b", {"x": X}, version="2", parameters={"pri
     ],
 )
 def test_a_place_is_what_a_url_says(text: str, address: Address, authority: str, prefix: str) -> None:
-    assert Place.of(text)[:3] == (address, authority, prefix)
+    assert HttpEndpoint.of(text)[:3] == (address, authority, prefix)
 
 
 def test_a_text_that_is_no_url() -> None:
     with pytest.raises(ConfigError, match=r"Target: expected http://HOST:PORT"):
-        Place.of("http://h:99999")
+        HttpEndpoint.of("http://h:99999")
 
 
 def test_a_request_as_it_travels() -> None:
-    place = Place.of("http://h:8000/some")
+    place = HttpEndpoint.of("http://h:8000/some")
     heads, contents = [], []
     for binary in (True, False):
         (request,) = whole_requests(place, [BODY], [("authorization", "Bearer t")], binary=binary, timeout_ms=1.5)
@@ -55,7 +55,7 @@ def test_a_request_as_it_travels() -> None:
 def test_a_tensor_that_json_cannot_hold() -> None:
     body = codec.encode_infer_request("m", {"x": np.full((1, 1), np.nan, np.float32)})
     with pytest.raises(ConfigError, match="request 1: input 'x': this server takes JSON alone, and there is no NaN"):
-        whole_requests(Place.of("http://h"), [BODY, body], (), binary=False)
+        whole_requests(HttpEndpoint.of("http://h"), [BODY, body], (), binary=False)
 
 
 @pytest.mark.parametrize("binary", [True, False])

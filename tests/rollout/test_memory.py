@@ -11,15 +11,14 @@ import pytest
 from inferd.compare.statistics import MeanShift
 from inferd.rollout.memory import check_memory
 from inferd.rollout.messages import Found
-from inferd.rollout.policy import Counts, Guard, Kind, Plan, Policy
+from inferd.rollout.policy import CanaryPlan, Counts, Guard, GuardKind, Policy
 from inferd.rollout.shift import OutputShift
-from inferd.rollout.state import Kind as Which
-from inferd.rollout.state import Rollout, RolloutFile
+from inferd.rollout.state import Kind, Rollout, RolloutFile
 
 
 def remembered() -> dict[str, Any]:
     """The memory of a canary that has seen something, with a shadow beside it."""
-    policy = Policy(Plan(guards=(Guard(Kind.ERRORS, 0.01), Guard(Kind.MEAN, 0.1))))
+    policy = Policy(CanaryPlan(guards=(Guard(GuardKind.ERRORS, 0.01), Guard(GuardKind.MEAN, 0.1))))
     for _ in range(5):
         policy.count(Counts.of(50, 1, group=3), Counts.of(50, 2), 1.0)
     policy.seen.mean = MeanShift(0.01)
@@ -29,7 +28,7 @@ def remembered() -> dict[str, Any]:
 
 
 def kept(memory: dict[str, Any]) -> Rollout:
-    return Rollout(id="0" * 16, model="m", kind=Which.CANARY, stable=1, candidate=2, steps=(0.1, 1.0), memory=memory)
+    return Rollout(id="0" * 16, model="m", kind=Kind.CANARY, stable=1, candidate=2, steps=(0.1, 1.0), memory=memory)
 
 
 def test_the_own_memory_goes_on(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from inferd.rollout import follower, rollouts, state, worker
 from inferd.rollout.audit import Audit
 from inferd.rollout.ledger import Ledger
 from inferd.rollout.rollouts import Rollouts
-from inferd.rollout.state import Evidence, Kind, Rollout, RolloutFile, State
+from inferd.rollout.state import Evidence, Kind, Rollout, RolloutFile, RolloutState
 
 LIMIT_S = 30
 
@@ -174,17 +174,17 @@ def test_a_rollback_that_cannot_be_written_holds_and_is_written_later(tmp_path: 
     async def story(world: World) -> None:
         live = await world.start()
         with full_disk() as tries:
-            live.decides = {"state": State.ROLLED_BACK, "reason": "errors"}
+            live.decides = {"state": RolloutState.ROLLED_BACK, "reason": "errors"}
             told = "that of model 'm' is ROLLED_BACK in this process, but a restart and other processes do not know it"
             await until(lambda: len(tries) > 5 and told in caplog.text)
             assert "the decision: {" in caplog.text
-            assert world.kept().state is State.RUNNING
+            assert world.kept().state is RolloutState.RUNNING
             await world.rollouts._follower.follow()
-            assert world.now().state is State.ROLLED_BACK
-        await until(lambda: world.kept().state is State.ROLLED_BACK and world.audited() == ["started", "rolled_back"])
+            assert world.now().state is RolloutState.ROLLED_BACK
+        await until(lambda: world.kept().state is RolloutState.ROLLED_BACK and world.audited() == ["started", "rolled_back"])
         await world.rollouts._follower.follow()
-        assert world.now().state is State.ROLLED_BACK
-        assert live.done == ["begun", State.ROLLED_BACK]
+        assert world.now().state is RolloutState.ROLLED_BACK
+        assert live.done == ["begun", RolloutState.ROLLED_BACK]
         assert world.lives == [live], "it does not go on"
 
     run(tmp_path, story)
@@ -193,10 +193,10 @@ def test_a_rollback_that_cannot_be_written_holds_and_is_written_later(tmp_path: 
 def test_a_decision_that_nobody_carries_out_any_more_is_kept(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         live = await world.start()
-        live.decides = {"state": State.ROLLED_BACK, "reason": "errors"}
+        live.decides = {"state": RolloutState.ROLLED_BACK, "reason": "errors"}
         world.rollouts._tick()
         world.rollouts.close()
-        assert world.kept().state is State.ROLLED_BACK
+        assert world.kept().state is RolloutState.ROLLED_BACK
 
     run(tmp_path, story)
 
@@ -208,9 +208,9 @@ def test_a_promotion_that_cannot_be_carried_out_is_none(tmp_path: Path, verb: st
     async def story(world: World) -> None:
         live = await world.start()
         world.refusal = FailedPrecondition("labels cannot be written")
-        live.decides = {"state": State.PROMOTED, "reason": "all is well"}
+        live.decides = {"state": RolloutState.PROMOTED, "reason": "all is well"}
         await until(lambda: world.refused > 2)
-        assert world.now().state is State.RUNNING
+        assert world.now().state is RolloutState.RUNNING
         assert world.now().reason.startswith("not promoted yet, and tried again every")
         assert world.now().reason.endswith("labels cannot be written")
         assert world.audited() == ["started"]
@@ -220,10 +220,10 @@ def test_a_promotion_that_cannot_be_carried_out_is_none(tmp_path: Path, verb: st
                     await world.rollouts.promote("m")
             world.refusal = None
             await until(lambda: not world.now().runs)
-            assert (world.now().state, world.now().reason, world.now().share) == (State.PROMOTED, "all is well", 1.0)
+            assert (world.now().state, world.now().reason, world.now().share) == (RolloutState.PROMOTED, "all is well", 1.0)
         else:
             ended = await getattr(world.rollouts, verb)("m", "a person")
-            assert (ended.state, ended.reason) == ({"roll_back": State.ROLLED_BACK, "stop": State.STOPPED}[verb], "a person")
+            assert (ended.state, ended.reason) == ({"roll_back": RolloutState.ROLLED_BACK, "stop": RolloutState.STOPPED}[verb], "a person")
         await until(lambda: world.kept() == world.now())
         assert world.audited() == ["started", world.now().state.lower()]
 
@@ -240,11 +240,11 @@ def test_a_rollback_waits_for_no_other_model(tmp_path: Path) -> None:
         for call in (world.start("m"), world.rollouts.roll_back("m")):
             with pytest.raises(FailedPrecondition, match=begins):
                 await call
-        assert (await world.rollouts.roll_back("n")).state is State.ROLLED_BACK
-        assert world.kept("n").state is State.ROLLED_BACK
+        assert (await world.rollouts.roll_back("n")).state is RolloutState.ROLLED_BACK
+        assert world.kept("n").state is RolloutState.ROLLED_BACK
         world.lives[1].ready.set()
         await starting
-        assert world.now("m").state is State.RUNNING
+        assert world.now("m").state is RolloutState.RUNNING
 
     run(tmp_path, story)
 
@@ -255,7 +255,7 @@ def test_a_rollback_ends_a_promotion_that_waits_for_the_loader(tmp_path: Path) -
         world.waiting = waiting = Future()
         promoting = asyncio.create_task(world.rollouts.promote("m"))
         await until(lambda: bool(world.rollouts._moving))
-        assert (await world.rollouts.roll_back("m")).state is State.ROLLED_BACK
+        assert (await world.rollouts.roll_back("m")).state is RolloutState.ROLLED_BACK
         assert waiting.cancelled()
         with pytest.raises(FailedPrecondition, match="rollout: that of model 'm' was ended before it was promoted"):
             await promoting
@@ -271,14 +271,14 @@ def test_a_broken_file_keeps_no_rollback_from_taking_effect(tmp_path: Path) -> N
         (tmp_path / "rollouts.json").write_bytes(b"{")
         with pytest.raises(FailedPrecondition, match=r"is ROLLED_BACK in this process, but .* yet: the file of rollouts is broken"):
             await world.rollouts.roll_back("m")
-        assert world.now().state is State.ROLLED_BACK
-        assert live.done == ["begun", State.ROLLED_BACK]
+        assert world.now().state is RolloutState.ROLLED_BACK
+        assert live.done == ["begun", RolloutState.ROLLED_BACK]
         assert world.audited() == ["started", "rolled_back"]
         with pytest.raises(FailedPrecondition, match="the file of rollouts is broken"):
             await world.start("n")
         assert world.lives == [live], "nothing was begun"
         (tmp_path / "rollouts.json").write_bytes(whole)
-        await until(lambda: world.kept().state is State.ROLLED_BACK)
+        await until(lambda: world.kept().state is RolloutState.ROLLED_BACK)
 
     run(tmp_path, story)
 
@@ -326,12 +326,12 @@ def test_the_further_step_of_two_processes_holds(tmp_path: Path) -> None:
 def test_how_another_process_has_ended_it_holds(tmp_path: Path) -> None:
     async def story(world: World) -> None:
         live = await world.start()
-        there = msgspec.structs.replace(world.now(), state=State.ROLLED_BACK, reason="errors")
+        there = msgspec.structs.replace(world.now(), state=RolloutState.ROLLED_BACK, reason="errors")
         RolloutFile(tmp_path / "rollouts.json").write({"m": there})
         with pytest.raises(FailedPrecondition, match="has ended: ROLLED_BACK, errors"):
             await world.rollouts.promote("m")
         assert world.now() == there
-        assert live.done[-1] is State.ROLLED_BACK
+        assert live.done[-1] is RolloutState.ROLLED_BACK
         assert world.repository.labels["m"]["stable"].version == 1
 
     run(tmp_path, story)
@@ -346,7 +346,7 @@ def test_a_rollout_begins_here_once_the_labels_are_known(tmp_path: Path) -> None
         RolloutFile(tmp_path / "rollouts.json").write({"m": Rollout(id="0" * 16, model="m", kind=Kind.CANARY, stable=1, candidate=2)})
         await world.rollouts.resume()
         assert world.lives == []
-        await until(lambda: bool(world.lives) and world.now().state is State.RUNNING)
+        await until(lambda: bool(world.lives) and world.now().state is RolloutState.RUNNING)
         assert refusals == []
 
     run(tmp_path, story)
@@ -366,7 +366,10 @@ def test_an_end_that_has_begun_outlives_its_client(tmp_path: Path, verb: str) ->
         await until(lambda: not world.kept().runs and len(world.audited()) == 2)
         assert world.kept() == world.now()
         assert world.audited() == ["started", world.now().state.lower()]
-        assert world.now().state is {"promote": State.PROMOTED, "roll_back": State.ROLLED_BACK, "stop": State.STOPPED}[verb]
+        assert (
+            world.now().state
+            is {"promote": RolloutState.PROMOTED, "roll_back": RolloutState.ROLLED_BACK, "stop": RolloutState.STOPPED}[verb]
+        )
 
     run(tmp_path, story)
 
@@ -407,7 +410,7 @@ def test_one_that_has_ended_keeps_its_evidence_alone(tmp_path: Path) -> None:
             live.decides = {"memory": {"seen": [1.5]}, "evidence": evidence}
         await until(lambda: bool(world.kept("m").memory and world.kept("n").memory))
         await world.rollouts.stop("m")
-        live.decides |= {"state": State.ROLLED_BACK}
+        live.decides |= {"state": RolloutState.ROLLED_BACK}
         world.rollouts.close()
         for name in ("m", "n"):
             assert not world.kept(name).runs

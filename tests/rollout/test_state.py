@@ -15,7 +15,7 @@ import pytest
 from inferd.engine.files import kept_file
 from inferd.errors import ConfigError, FailedPrecondition, NotFound
 from inferd.rollout.audit import Audit
-from inferd.rollout.state import Evidence, Kind, Rollout, RolloutFile, State, Table, Verdict, begun, merged, running
+from inferd.rollout.state import Evidence, Kind, Rollout, RolloutFile, RolloutState, Table, Verdict, begun, merged, running
 
 
 def made(model: str = "m", number: int = 1, **fields: Any) -> Rollout:
@@ -99,13 +99,13 @@ def test_a_model_has_one_rollout_at_a_time() -> None:
     table = begun(table, made())
     with pytest.raises(FailedPrecondition, match="model 'm' has one already: shadow of version 2, RUNNING; promote it, roll it back or"):
         begun(table, made(number=2))
-    table = {"m": made(state=State.HOLD)}
-    assert running(table, "m").state is State.HOLD
-    table = {"m": made(state=State.ROLLED_BACK, reason="errors")}
+    table = {"m": made(state=RolloutState.HOLD)}
+    assert running(table, "m").state is RolloutState.HOLD
+    table = {"m": made(state=RolloutState.ROLLED_BACK, reason="errors")}
     with pytest.raises(FailedPrecondition, match=r"the last one of model 'm' has ended: ROLLED_BACK, errors$"):
         running(table, "m")
     assert running(begun(table, made(number=2)), "m").runs
-    table = {"m": made(state=State.PROMOTED, reason="good")}
+    table = {"m": made(state=RolloutState.PROMOTED, reason="good")}
     with pytest.raises(FailedPrecondition, match="PROMOTED, good; `inferd models HOST rollback m stable` goes back to version 1"):
         running(table, "m")
 
@@ -114,11 +114,11 @@ def test_a_model_has_one_rollout_at_a_time() -> None:
     ("there", "here", "is_taken"),
     [
         ({}, {"counts": {"seen": 3}}, True),
-        ({}, {"state": State.ROLLED_BACK}, True),
-        ({"state": State.ROLLED_BACK}, {}, False),
-        ({"state": State.ROLLED_BACK}, {"state": State.PROMOTED}, False),
+        ({}, {"state": RolloutState.ROLLED_BACK}, True),
+        ({"state": RolloutState.ROLLED_BACK}, {}, False),
+        ({"state": RolloutState.ROLLED_BACK}, {"state": RolloutState.PROMOTED}, False),
         ({"step": 1, "share": 0.5}, {"share": 0.1}, False),
-        ({"step": 1, "share": 0.5}, {"state": State.STOPPED}, True),
+        ({"step": 1, "share": 0.5}, {"state": RolloutState.STOPPED}, True),
         ({"step": 1, "share": 0.5}, {"step": 2, "share": 0.9}, True),
         ({"id": f"{2:016x}"}, {"step": 2}, False),
     ],

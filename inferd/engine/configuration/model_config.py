@@ -33,7 +33,7 @@ from inferd.engine.configuration.text_faults import value_fault
 from inferd.engine.configuration.toml_faults import for_json, toml_faults, unknown_field
 from inferd.engine.configuration.unsupported import faults, reject
 from inferd.engine.graph.reshaping import holds_as_much
-from inferd.engine.loading.planner import Plan
+from inferd.engine.loading.planner import ThreadPlan
 from inferd.engine.runtime.runtime import Graph, TensorInfo
 from inferd.engine.runtime.runtimes import runtime_of
 from inferd.errors import ConfigError, StartError
@@ -200,7 +200,7 @@ def _one_line(text: str) -> str:
 # Resources: what needs no graph
 
 
-def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> ModelConfig:
+def settle(written: Written, name: str, defaults: Defaults, plan: ThreadPlan) -> ModelConfig:
     """A copy of the configuration with the instances, threads and limits that will be used."""
     config = inference.ModelConfig()
     config.CopyFrom(written.config)

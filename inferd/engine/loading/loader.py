@@ -45,7 +45,7 @@ from inferd.engine.loading import warmup
 from inferd.engine.loading.load_limit import LoadLimit
 from inferd.engine.loading.object_sizes import held_bytes
 from inferd.engine.loading.origin import Origin
-from inferd.engine.loading.planner import Host, Plan, plan, preprocess_threads
+from inferd.engine.loading.planner import Host, ThreadPlan, plan, preprocess_threads
 from inferd.engine.loading.spared_core import SparedCore
 from inferd.engine.model import Model
 from inferd.engine.running.executor import Instance
@@ -54,8 +54,7 @@ from inferd.engine.running.queues import QUEUE_LIMITS
 from inferd.engine.runtime.runtimes import runtime_of
 from inferd.errors import ConfigError, RequestError, StartError
 from inferd.log import event
-from inferd.steps.plan import Plan as StepsPlan
-from inferd.steps.plan import compile_steps
+from inferd.steps.plan import Plan, compile_steps
 from inferd.system.memory_limit import memory_limit_bytes
 from inferd.threads import limit_told
 
@@ -92,7 +91,7 @@ class Selected(NamedTuple):
 class Loaded(NamedTuple):
     """One version's file, loaded, before it becomes a Model."""
 
-    plan: Plan
+    plan: ThreadPlan
     config: ModelConfig
     model: LoadedModel
     batching: Batching
@@ -196,7 +195,13 @@ class Loader:
             return self._load_version(selected, version, content, host, make_plan, self.contracts.find(key)), key
 
     def _load_version(
-        self, selected: Selected, version: int, content: Content, host: Host, make_plan: Callable[..., Plan], contract: Contract | None
+        self,
+        selected: Selected,
+        version: int,
+        content: Content,
+        host: Host,
+        make_plan: Callable[..., ThreadPlan],
+        contract: Contract | None,
     ) -> Model:
         """contract: the result of an earlier load of the same bytes."""
         place, written, versions, stamps = selected
@@ -206,7 +211,7 @@ class Loader:
         proven = contract.proof if contract else None
         spared: AbstractContextManager[object] = SparedCore(host.usable) if self.beside_requests else nullcontext()
 
-        def open_with(chosen: Plan, known: Loaded | None = None) -> Loaded:
+        def open_with(chosen: ThreadPlan, known: Loaded | None = None) -> Loaded:
             with spared:
                 return self._open(place, written, version, file, proven, chosen, known)
 
@@ -286,12 +291,12 @@ class Loader:
             self._preprocess = PreprocessThreads(preprocess_threads(host))
         return self._preprocess
 
-    def _with_steps(self, loaded: Loaded, written: Written, host: Host) -> tuple[Signature, StepsPlan | None]:
+    def _with_steps(self, loaded: Loaded, written: Written, host: Host) -> tuple[Signature, Plan | None]:
         """The signature of a run, with padding for requests of unequal length, and the steps between that and clients, if any."""
         own, pipelines = loaded.config.inferd, loaded.pipelines
         paddings = compile_padding(own.padding, written.where, pipelines.paddings if pipelines else None)
         signature = padded(loaded.signature, paddings, shared=shares_runs(loaded.config))
-        steps = StepsPlan(signature, pipelines) if pipelines else None
+        steps = Plan(signature, pipelines) if pipelines else None
         shown = signature if steps is None else steps.signature
         if steps is not None and steps.prepares:
             own.preprocess_threads = own.preprocess_threads or preprocess_threads(host)
@@ -307,7 +312,14 @@ class Loader:
         return signature, steps
 
     def _open(
-        self, place: Place, written: Written, version: int, file: Path, proven: Proof | None, chosen: Plan, known: Loaded | None = None
+        self,
+        place: Place,
+        written: Written,
+        version: int,
+        file: Path,
+        proven: Proof | None,
+        chosen: ThreadPlan,
+        known: Loaded | None = None,
     ) -> Loaded:
         """proven: an earlier load's proof that rows are independent, or not. known: the same model, loaded by another plan, with its
         proof."""
@@ -334,7 +346,7 @@ class Loader:
         signature, pipelines = steps(config.max_batch_size)
         return Loaded(chosen, config, model, batching, proof, signature, pipelines)
 
-    def _choose_threads(self, make_plan: Callable[..., Plan], open_with: Callable[..., Loaded], nbytes: int) -> Loaded:
+    def _choose_threads(self, make_plan: Callable[..., ThreadPlan], open_with: Callable[..., Loaded], nbytes: int) -> Loaded:
         """The model, opened with one thread where more threads gain too little: for everything, for runs of a few rows, or for nothing.
 
         n threads are n times as dear while they run, and must make a run sqrt(n) times as fast.

@@ -48,7 +48,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ThreadPlan:
     """Threads of one run, instances of the model, whether idle threads spin, and why, for people.
 
     single_rows: runs of at most so many rows use a session of one thread.
@@ -71,7 +71,7 @@ def plan(
     gpu: bool = False,
     tiny_run_ns: int = 0,
     single_rows: int = 0,
-) -> Plan:
+) -> ThreadPlan:
     """The plan for each of `models` models; 0 means "choose".
 
     A model gets one instance with all usable cores: a batch uses them better than several instances with fewer threads. Its weights are
@@ -108,7 +108,7 @@ def plan(
         parts.insert(2, f"one thread up to {single_rows} row{'s' if single_rows > 1 else ''}, for which more gain little")
     if models > 1:
         parts.append(f"{models} models share the cores as they are busy")
-    return Plan(threads, chosen, spinning, "; ".join(parts), single_rows)
+    return ThreadPlan(threads, chosen, spinning, "; ".join(parts), single_rows)
 
 
 def preprocess_threads(host: Host) -> int:

@@ -16,7 +16,7 @@ from inferd.engine.checks.probe import Proof, Rows
 from inferd.engine.configuration.batching import Batching, shares_runs
 from inferd.engine.configuration.config_sources import Defaults
 from inferd.engine.configuration.model_config import complete, read_model_config, settle
-from inferd.engine.loading.planner import Plan
+from inferd.engine.loading.planner import ThreadPlan
 from inferd.engine.running.queues import batching_of
 from inferd.engine.runtime.runtime import Graph, TensorInfo
 from inferd.errors import ConfigError
@@ -43,7 +43,7 @@ def decided(folder: Path, text: str | None, rows: Rows, server: str = "auto") ->
         (folder / "config.pbtxt").write_text(text)
     written = read_model_config(folder, "m")
     defaults = Defaults(batching=server)
-    config = settle(written, "m", defaults, Plan(1, 1, False, ""))
+    config = settle(written, "m", defaults, ThreadPlan(1, 1, False, ""))
     asked: list[int] = []
 
     def prove(batched: inference.ModelConfig) -> Proof:

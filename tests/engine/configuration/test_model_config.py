@@ -15,7 +15,7 @@ from inferd.engine.configuration import model_config, resources
 from inferd.engine.configuration.config_sources import Defaults
 from inferd.engine.configuration.ignored_fields import ignored_fields
 from inferd.engine.configuration.model_config import complete, read_model_config, settle, signature_of
-from inferd.engine.loading.planner import Plan
+from inferd.engine.loading.planner import ThreadPlan
 from inferd.engine.runtime import devices
 from inferd.engine.runtime.onnx.options import Provider, SessionOptions
 from inferd.engine.runtime.onnx.session_config import session_options
@@ -26,7 +26,7 @@ from tests.model_configs import load_model_config
 
 Config = inference.ModelConfig
 DEFAULTS = Defaults()
-PLAN = Plan(3, 2, False, "because")
+PLAN = ThreadPlan(3, 2, False, "because")
 
 
 def graph(inputs: dict[str, tuple[int | str, ...]], outputs: dict[str, tuple[int | str, ...]], datatype: str = "FP32") -> Graph:
@@ -294,9 +294,9 @@ def test_graph_levels_are_tritons(tmp_path: Path, level: int, word: str) -> None
 def test_ordering_needs_one_instance(tmp_path: Path) -> None:
     (tmp_path / "config.pbtxt").write_text("dynamic_batching { preserve_ordering: true }")
     written = read_model_config(tmp_path, "m")
-    complete(written, settle(written, "m", DEFAULTS, Plan(1, 1, False, "")), BATCHED, DEFAULTS)
+    complete(written, settle(written, "m", DEFAULTS, ThreadPlan(1, 1, False, "")), BATCHED, DEFAULTS)
     with pytest.raises(ConfigError, match="preserve_ordering needs a single instance"):
-        complete(written, settle(written, "m", DEFAULTS, Plan(1, 2, False, "")), BATCHED, DEFAULTS)
+        complete(written, settle(written, "m", DEFAULTS, ThreadPlan(1, 2, False, "")), BATCHED, DEFAULTS)
 
 
 def test_our_own_options(tmp_path: Path) -> None:
