@@ -188,7 +188,7 @@ clean:  ## remove everything that was built or installed here
 	rm -rf build dist clients/python/build .stamps .venv .tools .peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info clients/python/*.egg-info
 	rm -rf tests/clients/node/node_modules
 	find inferd -name '*.so' -delete
-	rm -f native_access.*.so
+	rm -f native_access.*.so http2_access.*.so
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 .stamps/system-%: scripts/system-packages

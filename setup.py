@@ -86,13 +86,13 @@ class Library(NamedTuple):
     name: str
     minimum: str
     header: str
-    modules: tuple[str, ...]  # packages and modules of inferd._core that need it
+    modules: tuple[str, ...]  # packages and modules of inferd._core and tests that need it
     package: str  # Debian's
 
 
 LIBRARIES = (
     # The first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize.
-    Library("libnghttp2", "1.61.0", "nghttp2/nghttp2.h", ("http2", "load.http2"), "libnghttp2-dev"),
+    Library("libnghttp2", "1.61.0", "nghttp2/nghttp2.h", ("http2", "load.http2", "tests.http2_access"), "libnghttp2-dev"),
     # The first that rejects a Content-Length with spaces in it (CVE-2024-27982).
     Library("libllhttp", "9.2.1", "llhttp.h", ("http1", "load.http1"), "libllhttp-dev"),
     Library("libjpeg", "2.1.0", "jpeglib.h", ("media.jpeg",), "libjpeg-dev"),  # of libjpeg-turbo

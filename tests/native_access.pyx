@@ -18,7 +18,6 @@ from inferd._core.grpc.call cimport Call
 from inferd._core.grpc.message cimport Message
 from inferd._core.http.handler cimport HttpHandler
 from inferd._core.http.head cimport Head, verb_of
-from inferd._core.http2.memory cimport memory
 from inferd._core.inference.path cimport Route
 from inferd._core.inference.split cimport Split
 from inferd._core.load.response cimport Expected, response_fault
@@ -282,24 +281,6 @@ cdef class MemorySocket(StreamSocket):
         if self.pending is not None:
             self.server.schedule(self.read_on)
         return 0
-
-
-# ---- libnghttp2's allocator, with addresses ----
-
-def take(size_t nbytes):
-    return <size_t>memory.malloc(nbytes, NULL)
-
-
-def take_zeroed(size_t count, size_t each_nbytes):
-    return <size_t>memory.calloc(count, each_nbytes, NULL)
-
-
-def take_other(size_t address, size_t nbytes):
-    return <size_t>memory.realloc(<void *>address, nbytes, NULL)
-
-
-def give(size_t address):
-    memory.free(<void *>address, NULL)
 
 
 def classify(array not None, labels, Py_ssize_t count, bint batched):

@@ -123,7 +123,8 @@ class Program:
 
     def __init__(self, *arguments: str | Path, environment: dict[str, str] | None = None, entry: Sequence[str] = ("-m", "inferd")) -> None:
         """entry: what the interpreter runs."""
-        command = [sys.executable, *entry, "serve", "--http-port", "off", *map(str, arguments), "--grpc-port", "0", "--metrics-port", "0"]
+        ports = ("--http-port", "off", "--grpc-port", "0", "--metrics-port", "0")
+        command = [sys.executable, *entry, "serve", *ports, *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | (environment or {})
         )

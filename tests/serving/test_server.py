@@ -164,8 +164,11 @@ def test_the_native_drain_says_goaway_twice(files: Path) -> None:
 
 def test_further_addresses_and_one_for_metrics(files: Path, transport: str, tmp_path: Path) -> None:
     path = tmp_path / "s.sock"
-    listen = ("--listen", f"unix:{path}", "--listen", "[::1]:0", "--metrics-host", "127.0.0.2")
-    with Program(files, "--transport", transport, *listen) as program:
+    closed = socket.socket()  # it never listens, so that nobody else opens the port of the metrics on 127.0.0.1
+    closed.bind(("127.0.0.1", 0))
+    port = closed.getsockname()[1]
+    listen = ("--listen", f"unix:{path}", "--listen", "[::1]:0", "--metrics-host", "127.0.0.2", "--metrics-port", str(port))
+    with closed, Program(files, "--transport", transport, *listen) as program:
         unix, ipv6 = program.addresses["listen"]
         assert unix == f"unix:{path}"
         assert ipv6.startswith("[::1]:")
@@ -173,12 +176,12 @@ def test_further_addresses_and_one_for_metrics(files: Path, transport: str, tmp_
             with Caller(address) as caller:
                 same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
         metrics = program.addresses["metrics"]
-        assert metrics.startswith("127.0.0.2:")
+        assert metrics == f"127.0.0.2:{port}"
         assert program.address.startswith("127.0.0.1:")
         with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=LIMIT_S) as page:
             assert b"inferd_build" in page.read()
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", int(metrics.rpartition(":")[2])), LIMIT_S)
+            socket.create_connection(("127.0.0.1", port), LIMIT_S)
         assert program.stop() == 0, program.errors
     assert not path.exists()
 

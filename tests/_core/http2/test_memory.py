@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from native_access import give, take, take_other, take_zeroed
+from http2_access import give, take, take_other, take_zeroed
 
 from inferd._core.http2.memory import keep, kept
 from tests._core.http2_client import Client, Served
