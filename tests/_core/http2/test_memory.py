@@ -6,9 +6,9 @@ import ctypes
 from collections.abc import Iterator
 
 import pytest
+from http2_access import give, take, take_other, take_zeroed
 from hypothesis import given
 from hypothesis import strategies as st
-from http2_access import give, take, take_other, take_zeroed
 
 from inferd._core.http2.memory import keep, kept
 from tests._core.http2_client import Client, Served
