@@ -38,7 +38,7 @@ cdef Found find_late(Http2Call call, list late, int64_t now_ns, int64_t request_
 
 cdef Owed owed(Http2Call call) noexcept:
     """The step that the client owes before this call goes on, if the call holds memory meanwhile. The client of a streaming call owes
-    no message, except the first, and except in a drain."""
+    no message, except in a drain, and except the first one of a method other than ModelStreamInfer."""
     if call.untaken_nbytes > 0:
         if nghttp2_session_get_stream_remote_window_size(call.http2.session, call.stream_id) <= 0:
             return CALL_RESPONSE

@@ -52,7 +52,7 @@ cdef class HeaderReader:        # one connection's; a client sends one header bl
     cdef int open_exchange(self, Http2Call call) except -1
     # The block exceeds max_header_nbytes. False: stop, it is too large to reject the call with a status.
     cdef bint read_no_more(self) noexcept
-    # Reads a header that not every request has.
+    # Reads a header other than :method and content-type.
     cdef void take(self, Http2Call call, Field field, const uint8_t *value, size_t value_nbytes) noexcept
     # All headers have come. True: the client does not speak gRPC, and got an HTTP response. Raises ResourceExhausted for too many headers.
     cdef bint reject_foreign(self, Http2Call call) except -1

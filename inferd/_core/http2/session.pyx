@@ -218,8 +218,8 @@ cdef class Session(SendState):
         """Ends each call that holds memory and has waited too long for its client. request_limit_ns: for the rest of the request, while it
         moved slower than min_rate (min_message_rate with a large message). response_limit_ns: for the client to read the response, slower
         than min_rate. Also ends a call whose deadline passes before its request is whole and decompressed, or its stream of
-        ModelStreamInfer has ended. True: the connection must be aborted, because its client reads nothing, or has not begun to speak
-        HTTP/2."""
+        ModelStreamInfer has ended. True: the connection must be aborted, because its client reads nothing, has not begun to speak
+        HTTP/2, or stops within the headers of a call."""
         cdef StreamSocket connection = self.connection
         cdef Http2State server = self.server
         cdef Http2Call call
