@@ -1,4 +1,4 @@
-"""The findings of a mode, from its measurements alone: a run that was cut short has findings, too.
+"""The findings of a mode, from its measurements and, of a soak, the memory of the server. A run that was cut short has findings, too.
 
 Never in here: which load comes next (modes.py), and how findings look on a screen or a page.
 """

@@ -1,4 +1,5 @@
-"""The results of one load: counts, latencies, and the generator's own lateness. Values only, made by generator.py or embedded.py.
+"""The results of one load: counts, latencies, and the generator's own lateness. Values only, made by generator.py, embedded.py and
+scenarios.py.
 
 Latencies are kept as an HdrHistogram of nanoseconds with three significant digits; merging two measurements loses nothing.
 Never in here: sockets, clocks, files, terminals.
@@ -140,7 +141,7 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Interval(msgspec.Struct, frozen=True):
-    """About one second of a measurement."""
+    """A part of a measurement, of 0.1 to 1 s (generator.interval_length_s)."""
 
     at_s: float  # since the measuring began
     duration_s: float
@@ -216,7 +217,7 @@ class Measurement(msgspec.Struct):
     started_unix_s: float = 0.0
     duration_s: float = 0.0  # of the measured part
     requests: int = 0  # finished, of those that were meant to start in it, or, in a closed loop, were under way when it began
-    errors: dict[str, int] = {}  # gRPC code's name, or "malformed", "connection" -> how many
+    errors: dict[str, int] = {}  # gRPC code's name, or "malformed", "connection", or a word of worker.py -> how many
     error_messages: dict[str, str] = {}  # the first message of each
     requests_per_second: float = 0.0  # with the response OK
     latency_us: Latency = Latency()

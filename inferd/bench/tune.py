@@ -1,10 +1,10 @@
 """Which settings serve a model best: tries them, and finds whether the best beats the default by more than noise.
 
-The settings of a model are instances x threads x rows of a batch x execution provider. They are searched one axis at a time from the
-default on (climb.py), within a budget of time. The best then takes turns with the default on freshly started servers. It is called better
-only if it is faster there, by more than a margin and more than chance. The figure is responses a second in a closed loop whose latencies
-keep the target. With a target, the number in flight is searched for, too.
-Never in here: servers, files, terminals. The clock is an argument.
+The settings of a model are instances x threads x rows of a batch x execution provider x buckets. They are searched one axis at a time from
+the default on (climb.py), within a budget of time. The best then takes turns with the default on freshly started servers. It is called
+better only if it is faster there, by more than a margin and more than chance. The figure is responses a second in a closed loop whose
+latencies keep the target. With a target, the number in flight is searched for, too. Never in here: servers, files, terminals. The clock is
+an argument.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ P = TypeVar("P", bound=msgspec.Struct)
 class ServerSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings but those of parts. `Settings` checks every value on construction (ConfigError), also when built by hand.
 
-    Numbers are whole and carry their unit in the name; 0 means "let inferd choose" where the description says so. None: no file.
+    Numbers are whole and carry their unit in the name; 0 means "let inferd choose" where the description says so. None: what `unset` says,
+    else nothing.
     """
 
     # Addresses

@@ -127,7 +127,8 @@ class Engine(AbstractContextManager["Engine"]):
         is converted to the model's datatype if no value changes; the floats of a list may be rounded. Text may be str or bytes.
         outputs: names of the wanted outputs, all by default. timeout: seconds. cast: convert arrays even if values are rounded or lose
         their fraction. Texts of the response are bytes, as from a server. Raises InvalidArgument, NotFound, ResourceExhausted,
-        DeadlineExceeded, Internal, and FailedPrecondition where the engine is closed or belongs to another process.
+        DeadlineExceeded, Internal, Unavailable where the engine is closed meanwhile, and FailedPrecondition where it was closed before or
+        belongs to another process.
         """
         timeout = _limited(timeout)
         call = self._submit(model, inputs, outputs, version, timeout, cast)

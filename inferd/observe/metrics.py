@@ -1,8 +1,8 @@
 """Prometheus metrics of the server and its models. The one importer of prometheus_client.
 
 A custom collector reads what the parts of the server and the models count anyway, when a scraper asks: a request costs nothing here.
-Tables (table.py) are written without prometheus_client (text_format.py), since there may be a thousand models. Never in here: counting,
-and what a part says of itself.
+Tables (part/table.py) are written without prometheus_client (text_format.py), since there may be a thousand models. Never in here:
+counting, and what a part says of itself.
 
 Two families of names. `inferd_*` are ours and follow Prometheus's conventions. `nv_*` are Triton's, with its names and types exactly, for
 dashboards, alerts and gateways made for it: some skip a series without a type. Triton's names break the conventions: counters without

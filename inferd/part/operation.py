@@ -50,11 +50,12 @@ def post(operation_id: str, summary: str, *statuses: str, parameters: Sequence[s
 
 
 def state(operation_id: str, summary: str, name: str, *, parameters: Sequence[str] = ()) -> Json:
-    """A GET whose response is {name: true}, or {name: false} with 503. It needs no token."""
+    """A GET whose response is {name: true}, or {name: false} with 503. One without parameters asks for the server, and needs no token."""
     schema = {"type": "object", "required": [name], "properties": {name: {"type": "boolean"}}}
-    found: Json = {"operationId": operation_id, "summary": summary, "security": [], "responses": {"200": ok("Yes.", schema)}}
-    found["responses"]["503"] = ok("No.", schema)
-    return _with(found, parameters)
+    responses = {"200": ok("Yes.", schema), "503": ok("No.", schema)}
+    if not parameters:
+        return {"operationId": operation_id, "summary": summary, "security": [], "responses": responses}
+    return _with({"operationId": operation_id, "summary": summary, "responses": {**responses, **errors(("401", "404"))}}, parameters)
 
 
 def text(operation_id: str, summary: str, *statuses: str) -> Json:

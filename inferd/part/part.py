@@ -46,7 +46,7 @@ class Part:
         """Called when a version is about to start: the part may tap it."""
 
     async def start(self) -> None:
-        """Called when the server has its addresses, before it loads models."""
+        """Called before the server loads models. One that opens addresses has bound them."""
 
     async def ready(self) -> None:
         """Called when all models are loaded, before clients come."""
@@ -61,4 +61,4 @@ class Part:
         """Called when the server drains: the part begins nothing new, and ends streams that wait for events."""
 
     async def stop(self) -> None:
-        """Called at the end, when every request has its response."""
+        """Called at the end, when every request has its response or was cut off; also after a start that failed."""

@@ -1,4 +1,4 @@
-"""Reads records back: segments of one or several folders as requests, in the order in which they came to each process.
+"""Reads records back: segments of one or several folders as requests, in the order in which each process recorded them.
 
 A segment may be cut off or damaged anywhere: all batches before that place are read, and `Segments.faults` names it. No file
 is trusted. Arrow checks each batch in full before anything of it is used, and none unpacks to more than MAX_BATCH_NBYTES. Never in here:

@@ -2,9 +2,9 @@
 
     python -m inferd.rollout.candidate DESCRIPTOR
 
-It has its own session and its own interpreter. It gets the processor only when nobody else wants it, and is the first that the kernel
-ends when memory is short. So nothing that happens here can hold up the server. It ends with the server, whose socket it reads. Never in
-here: which requests are mirrored.
+It has its own session of ONNX Runtime and its own interpreter. It loads at a low priority, and then gets the processor only when nobody
+else wants it. It is the first that the kernel ends when memory is short. So nothing that happens here can hold up the server. It ends with
+the server, whose socket it reads. Never in here: which requests are mirrored.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ class LiveRollout(Protocol):
     """One rollout at work in this process. `work` is called on the rollouts' thread, all else on the loop's."""
 
     async def begin(self, *, resumed: bool = False) -> None:
-        """Makes the candidate ready, and lets requests pass by. Raises RequestError: the rollout does not begin, and `undo` is called.
-        resumed: it ran when the server stopped, which takes no requests before this returns: slow work goes on afterwards."""
+        """Makes the candidate ready, and lets requests pass by. Raises RequestError: the rollout does not begin. Then `undo` is called,
+        or `abandon` where another process began one first. resumed: it ran when the server stopped, which takes no requests before this
+        returns: slow work goes on afterwards."""
 
     async def undo(self) -> None:
         """Nothing is left of a `begin` that was not resumed, also of one that failed half-way."""

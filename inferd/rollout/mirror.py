@@ -2,9 +2,8 @@
 
 A thread takes them when the stable version's queue is empty, and sends them on; a second one reads what was found. At most WINDOW requests
 are on their way, and fewer where the cores are busy (Pace). Where more come, the tap drops the newest and counts them. A process that
-says nothing within HUNG_S is ended. It is started again then, as one that crashes is, later each time. Each request that the tap has
-offered is compared or dropped in the end.
-Never in here: what a difference means, event loops.
+has requests and a core, and says nothing within HUNG_S, is ended. It is started again then, as one that crashes is, later each time. Each
+request that the tap has offered is compared or dropped in the end. Never in here: what a difference means, event loops.
 """
 
 from __future__ import annotations

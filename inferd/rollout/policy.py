@@ -70,8 +70,9 @@ class Guard(msgspec.Struct, frozen=True):
 
 
 class CanaryPlan(msgspec.Struct, frozen=True):
-    """How a canary is to go. steps: shares of requests, rising. dwell_s: the least time at a step. patience_s: the most. processes: each
-    decides by its own requests, and a decision of one holds for all. unjudged: steps are taken though no guard judges predictions."""
+    """How a canary is to go. steps: shares of requests, rising. dwell_s: the least time at a step. patience_s: the time without a
+    decision until HOLD. processes: each decides by its own requests, and a decision of one holds for all. unjudged: steps are taken though
+    no guard judges predictions."""
 
     steps: tuple[float, ...] = (0.01, 0.1, 0.5, 1.0)
     guards: tuple[Guard, ...] = (

@@ -91,8 +91,8 @@ class Rollouts:
         unjudged: bool = False,
     ) -> Rollout:
         """Begins a rollout, and returns it once it runs. candidate: 0: the newest version that is not the stable one. dwell_s, patience_s:
-        of a canary; None: the usual ones. unjudged: it takes steps without a guard on predictions. Raises RequestError: nothing has begun
-        then."""
+        of a canary; None: the usual ones. unjudged: it takes steps without a guard on predictions. Raises RequestError: no rollout has
+        begun then, but the label `stable` may be set."""
         if kind not in self._kinds:
             raise InvalidArgument(f"kind: expected {' or '.join(self._kinds)}, got {kind}")
         self.roster.check_begun(model)

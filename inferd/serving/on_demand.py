@@ -112,7 +112,8 @@ class OnDemand(Part):
             self._loaded(name, Unavailable("the server stops, and loads no models any more; another replica may serve"))
 
     def _tell(self, name: str, done: Future[None]) -> None:
-        """Called on the loader's thread, before its next order, so that a model gets its requests before it can leave again."""
+        """Called before the loader's next order, so that a model gets its requests before it can leave again. On the loop's thread only
+        where an order is rejected at once."""
         with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._loaded, name, done.exception())
 

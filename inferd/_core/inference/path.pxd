@@ -32,7 +32,7 @@ cdef class Route:               # where the requests of one model version go; th
     cpdef check(self, Request request)
     cpdef submit(self, Request request, Call call)
 
-cdef class Runner:              # one backend, and the batch that it runs at the moment; engine.executor.Instance is one
+cdef class Runner:              # one backend, and the batch that it runs at the moment; engine.running.executor.Instance is one
     cdef readonly str name      # the model and its version, as messages say it
     cdef readonly object backend
     cdef BoundRuns bound        # the backend if it is a BoundRuns, to be called without Python in between; or None

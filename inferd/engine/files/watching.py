@@ -82,7 +82,8 @@ def look(paths: Sequence[str | Path | Root], file: Path | None = None) -> dict[s
 
 
 class Watcher:
-    """Looks for changes on threads of its own, from start() to stop(). changed(names): called there; '': `file` has changed.
+    """Looks for changes on threads of its own, one without watchfiles, else two, from start() to stop(). changed(names): called there; '':
+    `file` has changed.
 
     Make it before the models are loaded, so that it finds changes during the load.
     """

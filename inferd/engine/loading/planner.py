@@ -113,7 +113,7 @@ def plan(
 
 def preprocess_threads(host: Host) -> int:
     """The most threads for short requests, and as many for long ones, for all models together: one for each usable core. They start as
-    work comes (running/preparer.py). All of them may work for one model, unless its configuration says otherwise."""
+    work comes, two at least (running/preparer.py). All may work for one model, unless its preprocess_threads says otherwise."""
     return host.usable
 
 

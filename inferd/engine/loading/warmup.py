@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("inferd.engine")
 
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
-Prepare = Callable[[Sequence[LocalRequest]], None]  # pipeline.plan.Plan.prepare
+Prepare = Callable[[Sequence[LocalRequest]], None]  # steps.plan.Plan.prepare
 Examples = Mapping[str, Array]  # a row of inputs that steps make: these are never zeros, and the graph may reject zeros
 
 _UNREAD = Statistics(0)  # shared by all warm-up runs, as making one takes longer than a run of a small model

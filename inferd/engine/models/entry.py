@@ -57,7 +57,7 @@ class Entry:
         self.skipped = ""  # why the model could not be loaded; a text, as an exception would keep a client's files in memory
         self.unserved: list[int] = []  # versions with files that the version policy leaves out
         self.serves_all = ""  # the line of configuration that would serve them all, and its file
-        self.loads: Loads | None = None  # None until a load after the start, or one that failed
+        self.loads: Loads | None = None  # None until a load or an unload after the start, or a load that failed
         self.split: tuple[int, Split] | None = None  # of a canary: the candidate's version, and its share
 
     @property

@@ -101,7 +101,7 @@ def _found(table: Table, model: str, name: str) -> Label:
 
 
 class LabelFile(KeptFile):
-    """The file of a table. path: None: there is no file, and a restart forgets all labels."""
+    """The file of a table. path: None: there is no file, and no label can be set."""
 
     def read(self) -> Table:
         """The table that was written last; an empty one where there is no file. A broken label is left out and logged. A broken

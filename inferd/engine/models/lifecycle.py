@@ -100,7 +100,7 @@ class Lifecycle:
     ) -> Future[None]:
         """Loads a model's versions by its version policy, or one version beside those that serve. Unchanged versions are not loaded again.
         sent(place): makes the model from a client's files and the model of that name below the paths; it holds nbytes of memory. Fails
-        with NotFound, or with FailedPrecondition, which says why."""
+        with NotFound, FailedPrecondition or ResourceExhausted, which says why, and with Unavailable where the server stops."""
         return self._orders.give(name, ("load", version, sent), lambda: self._load(name, version, sent), nbytes)
 
     def demand(self, name: str) -> Future[None]:
@@ -114,7 +114,7 @@ class Lifecycle:
 
     def label(self, name: str, label: str, version: int, *, only_new: bool = False) -> Future[None]:
         """Moves a label to that version of a model, and loads the version first if needed; 0: removes the label. only_new: an existing
-        label stays. Fails with NotFound, InvalidArgument or FailedPrecondition, and the label stays."""
+        label stays. Fails as a load does, or with InvalidArgument, and the label stays."""
         return self._orders.give(name, ("label", label, version, only_new), lambda: self._label(name, label, version, only_new))
 
     def roll_back(self, name: str, label: str) -> Future[None]:

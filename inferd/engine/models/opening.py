@@ -1,8 +1,8 @@
 """The models of a start: found, loaded and warm before any of them takes requests.
 
-A start is strict: unless every version that the version policy selects is loaded and warm, nothing is served, and the error names every
-failure. `on_model_error` may allow a failed version if others of the model are served, or a skipped model. Never in here: versions that
-come and go later (lifecycle.py).
+With `on_model_error` exit a start is strict: unless every version that the version policy selects is loaded and warm, nothing is served.
+The error names each model that failed, by its first broken version. Else a failed version may be left out, or a model skipped. Never in
+here: versions that come and go later (lifecycle.py).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def open_models(
     loader: Loader, places: Sequence[Place], failures: Sequence[Failure], labels: Table, on_model_error: str, *, on_demand: bool
 ) -> Opened:
     """Loads the models of these places. failures: those of `find_places`. on_demand: read the configurations only. Raises ConfigError or
-    StartError that names every failure; no model stays in memory then."""
+    StartError that names every model that failed; no model stays in memory then."""
     opened = Opened([], [], list(failures), [])
     for place in places:
         try:

@@ -2,8 +2,8 @@
 
 A start opens the models below some paths (opening.py). After that versions come and go (lifecycle.py). A model may also be on demand: it is
 not in memory and counts as ready, and a request for it loads it (serving/on_demand.py). Changes happen on one thread at a time: those of
-the start on the thread that loads, then on the loop's. Subscribers hear of each change (changes.py). A request finds its model and is
-submitted within one step of the loop, so that no change comes in between. When a version is replaced, all of its requests are in its
+the start on the thread that loads, then on the loop's. Subscribers hear of each change but a split (changes.py). A request finds its model
+and is submitted within one step of the loop, so that no change comes in between. When a version is replaced, all of its requests are in its
 queues. Never in here: requests, how a model is loaded.
 """
 
@@ -127,8 +127,8 @@ class Repository:
     def load(self, paths: str | Path | Sequence[str | Path | Root], *, on_demand: bool = False) -> None:
         """Finds, loads, warms and starts all models below `paths`. Call once. on_demand: only reads their configurations.
 
-        Raises ConfigError or StartError that names every failure; nothing is left running then. A failure that on_model_error allows is
-        logged instead, if any model is served.
+        Raises ConfigError or StartError that names every model that failed; nothing is left running then. A failure that on_model_error
+        allows is logged instead, if any model is served.
         """
         places, failures = find_places([Path(paths)] if isinstance(paths, str | Path) else paths)
         self.load_places(places, failures, on_demand=on_demand)

@@ -1,4 +1,5 @@
-"""Fetches a model's URL into a verified folder or file on this machine. Other packages import only this module.
+"""Fetches a model's URL into a verified folder or file on this machine. Other packages import `engine.remote` and refreshing.py, which call
+it.
 
 A URL that was fetched before is served from the cache if the store has not changed. If the store cannot be read, the cache serves it with
 a warning. Every cached file is compared with its sha256 each time.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from inferd.observe.scrape import ScrapeServer
     from inferd.serving.processes.systemd import Inherited
 
-ACCEPTED_AT_ONCE = 64  # in a drain, the most connections accepted from one socket before the loop goes on
+ACCEPTED_AT_ONCE = 64  # the most connections accepted from one socket before the loop goes on: in a drain, and by a supervisor
 LAST_S = 1.0  # in a drain, the most time for accepting connections that wait in the backlog
 LAST_PAUSE_S = 0.001  # the loop does other work for this long before it accepts more of them
 

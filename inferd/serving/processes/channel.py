@@ -1,6 +1,7 @@
 """Messages between a supervisor and a worker, over one pair of Unix sockets, some with a file descriptor.
 
-    to the worker       settings, connection (a descriptor), metrics (a descriptor), reload, log, not_ready, stop
+    to the worker       settings, connection (a descriptor), metrics (a descriptor), reload, log, not_ready,
+                        stop (perhaps a descriptor)
     to the supervisor   ready, failed, report, leaving, log
 
 A long message, such as settings with thousands of names, is written to a memfd, and only its descriptor is sent. So it may have any length,

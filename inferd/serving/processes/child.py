@@ -31,7 +31,7 @@ BACK_OFF_NS = 10**9  # before the second restart within the window; twice as lon
 MAX_FAILURES = 5  # successive failed starts of one worker; then it counts as hopeless
 LONGEST_BACK_OFF_NS = 30 * 10**9  # between two starts that fail
 MAX_UNTAKEN = 128  # connections on their way to a worker, so that its channel has room for other messages
-QUIET_LOOKS = 3  # a worker without a report for so many checks, one a second, gets no connections
+QUIET_LOOKS = 3  # a worker without a message for more checks than these, one a second, gets no connections
 
 
 class Restarts:
@@ -75,7 +75,7 @@ class Child:
     def __init__(self, number: int) -> None:
         self.number = number
         self.state = "loading"
-        self.silent_looks = 0  # checks of the supervisor since the last report
+        self.silent_looks = 0  # checks of the supervisor since the last message
         self.turn = 0  # when it last got a connection
         self._handed = 0  # connections handed to it, in all
         self._taken = 0  # of these, those that it has taken by its last report

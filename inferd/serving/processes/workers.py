@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # between two looks at the workers
-SILENT_LOOKS = 30  # a worker without a report for so many looks hangs
+SILENT_LOOKS = 30  # a worker without a message for more looks than these hangs
 GRACE_S = 10.0  # time of a worker beyond drain_timeout_s
 
 

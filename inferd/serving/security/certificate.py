@@ -1,4 +1,5 @@
-"""Reads a certificate: its names and its validity. Only this file imports `cryptography`, which takes 50 ms, for servers that speak TLS.
+"""Reads a certificate: its names and its validity. `cryptography` takes 50 ms to import, so that only servers which speak TLS import this
+file.
 
 Never in here: whether a certificate is trusted (OpenSSL's part), whose names are allowed (access.py).
 """

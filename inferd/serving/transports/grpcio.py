@@ -1,7 +1,7 @@
-"""The service table on grpc.aio: the transport where libnghttp2 is missing, and the oracle of the native one.
+"""The service table on grpc.aio: the oracle of the native transport.
 
-The one importer of grpc in the server. Clear before fast: one generic entry looks the method up, three short functions
-serve its three kinds. Never in here: what a method does, and protobuf beyond parsing a request and writing a response.
+The one importer of grpc in the server. Clear before fast: one generic entry looks the method up, four short functions
+serve its four kinds. Never in here: what a method does, and protobuf beyond parsing a request and writing a response.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         """grpc sends a response when its coroutine returns: there is nothing to gather."""
 
     def counters(self) -> dict[str, float]:
-        """The transport's values in observe.metrics. grpc.aio does not count its connections."""
+        """The values that parts/connections.py shows. grpc.aio does not count its connections."""
         return {"streams": self._open, "streams_total": self._opened, "request_bytes": self._held_bytes}
 
     def _bind(self, address: Address) -> Address:

@@ -273,7 +273,7 @@ class NativeTransport:
             raise
 
     def counters(self) -> dict[str, float]:
-        """The counters that observe.metrics shows."""
+        """The counters that parts/connections.py shows."""
         server = self.server
         totals = server.totals
         return {

@@ -4,7 +4,7 @@ Names of services in requests:
 
     ""                                  the server as a whole
     "inference.GRPCInferenceService"    the same, for clients that ask by service
-    "<model>"                           the model's newest ready version
+    "<model>"                           the version that the label stable names, else the newest ready one
     "<model>/<version>"                 that version
 
 A name that is none of these is NOT_FOUND for Check and SERVICE_UNKNOWN for Watch, which goes on: the model may come.
@@ -44,7 +44,7 @@ def make(parts: Parts) -> Part:
 
 
 class Health(Part):
-    """Check and Watch over a repository. Everything here runs on the event loop.
+    """Check and Watch over a repository. All runs on the event loop, but `metrics`, and `changed` while the models of the start load.
 
     `ready` says whether the server as a whole takes requests. The server calls `changed` when that, or a model's state, changes.
     Each Watch then sends the state if it differs from the last one sent. So a watcher that reads slowly gets the newest state,

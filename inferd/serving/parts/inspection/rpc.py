@@ -1,7 +1,7 @@
 """Information about the server and its models: the cold RPCs of inference.GRPCInferenceService.
 
-Each is an `async def` over protobuf messages that reads the repository and returns at once. Never in here: inference itself
-(service.py), transports, and anything that changes a model.
+Each is an `async def` over protobuf messages that reads the repository. Some wait for a model on demand, or for the disk.
+Never in here: inference itself (service.py), transports, and anything that changes a model.
 
 Where the protocol does not fix a status, it is Triton's, so that its clients work unchanged.
 """

@@ -1,6 +1,6 @@
 """LogSettings and TraceSetting: settings that clients may read while the server runs. They may change those of the log.
 
-Names, values and error texts are Triton's; like Triton, it ignores unknown names. The log's form and file stay those of the server's start.
+Names, values and error texts are Triton's; like Triton, it ignores unknown names. No client changes the log's form or file.
 There is no tracing: TraceSetting returns that it is off. Never in here: how a line is written (inferd.log).
 """
 

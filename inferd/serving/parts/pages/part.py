@@ -1,6 +1,7 @@
 """Pages about this server: /, /docs, /openapi.json and /metrics. Never in here: their content, HTTP.
 
-A thread makes them, one at a time, because the event loop must not wait. Requests that wait for the same page share it.
+A thread makes /openapi.json and /metrics, one at a time, because the event loop must not wait. Requests that wait for the same page share
+it.
 """
 
 from __future__ import annotations

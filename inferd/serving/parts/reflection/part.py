@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERSIONS = {"grpc.reflection.v1.ServerReflection": reflection_v1, "grpc.reflection.v1alpha.ServerReflection": reflection_v1alpha}
 
-MAX_OPEN = 16  # streams of one connection: a tool has one
+MAX_OPEN = 16  # streams of one version on one connection: a tool has one
 MAX_NAME_CHARS = 256  # of an unknown name that an error message repeats
 
 
