@@ -128,8 +128,8 @@ class ServerSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fi
     max_total_streams: Annotated[
         int,
         about("connections", ge=0, le=100_000_000, words={"auto": 0}),
-        "Open requests of all connections together. A connection with 16 open requests may use whatever the others leave free; one more "
-        "is rejected (REFUSED_STREAM). auto: as many as take 1/16 of the memory limit, at most 100000. Native transport.",
+        "Open requests of all connections together. A connection with 16 open requests may have as many as are still free; one more is "
+        "rejected (REFUSED_STREAM). auto: as many as take 1/16 of the memory limit, at most 100000. Native transport.",
     ] = 0
     max_stream_requests: Annotated[
         int,
@@ -196,7 +196,7 @@ class ServerSettings(ModelSettings, frozen=True, kw_only=True, forbid_unknown_fi
         int,
         about("memory", ge=16 * KiB, le=1 * GiB),
         "HTTP/2 flow-control window of one request, before its message has its place. So many bytes of a request may come unasked. A "
-        "larger message gets credit for the rest in order of arrival. Native transport.",
+        "larger message gets credit for the rest; connections take turns. Native transport.",
     ] = 48 * KiB
     connection_window_bytes: Annotated[
         int, about("memory", ge=65_535, le=1 * GiB), "HTTP/2 flow-control window of one connection. Native transport."

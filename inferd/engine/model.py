@@ -190,7 +190,7 @@ class Model:
     # ---- the path of a request; transports call the route itself ----
 
     def check(self, request: Request) -> None:
-        """Checks datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument."""
+        """Checks datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument and ResourceExhausted."""
         self.route.check(request)
 
     def submit(self, request: Request, call: Call) -> None:

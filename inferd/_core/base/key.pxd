@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint64_t
 
 cdef enum:
-    GROUPS = 64                 # of keys, as evidence.GROUPS has them
+    GROUPS = 64                 # of keys, as compare.statistics.GROUPS has them
 
 
 cdef inline uint64_t mixed(uint64_t x) noexcept nogil:

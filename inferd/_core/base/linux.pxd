@@ -1,4 +1,5 @@
-# linux: the system calls that the core uses: epoll, sockets, sleeping to the nanosecond, threads and locks. Declarations only.
+# linux: the system calls that the core uses: epoll, sockets, sleeping to the nanosecond, threads and locks. Declarations,
+# and wait_readable.
 
 from libc.stdint cimport uint32_t, uint64_t
 from posix.time cimport clockid_t, timespec

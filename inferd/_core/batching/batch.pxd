@@ -14,7 +14,7 @@ cdef class Origin(Owner):       # the part of a Batcher that its batches know
     cdef bint as_triton                 # rejections have Triton's status
     cdef public tuple taps              # of Tap: they see the requests of its batches with their responses; None: there is none
     cdef readonly uint64_t expired      # requests whose time ran out, or that made room, before they ran
-    cdef readonly uint64_t cancelled    # requests whose caller went away before the response
+    cdef readonly uint64_t cancelled    # requests whose caller went away, or whose run was ended as each deadline had passed
     cdef readonly uint64_t failed       # requests whose run or encoding failed
     cpdef bint put(self, Request request, Call call) except? -1
     # A batch was delivered: the queue learns how long that took, to its responses or to the next queue.
@@ -34,13 +34,13 @@ cdef class Batch(Owner):        # requests that run together; it owns them until
     cdef Statistics statistics              # where its run and its requests are recorded
     cdef Origin origin                      # where it came from: counts what fails
     cdef readonly int alive                 # requests that somebody still waits for
-    cdef bint failed                        # the run gave no outputs: nothing of it goes into the statistics
+    cdef bint failed                        # the run of all gave no outputs: its parts and responses alone are in the statistics
     cdef list parts                         # Batches that were run again, and are not in the statistics yet; or None
     cdef bint delivered                     # its calls have their responses
     cdef set tapped                         # of Request: taps saw them before the delivery, because their deadline passed; or None
     cdef readonly bint terminated           # the run was told to end early
     cdef readonly object overdue            # a RequestError: the run was told to end because it took too long; else None
-    cdef public object terminate            # called with the batch, once, when nobody waits any longer while the model runs; or None
+    cdef public object terminate            # called with the batch, once, to end the run; None: no run goes on
     # Input i of the run: (rows, dims...) with a batch axis, else the one request's own shape.
     cpdef tuple input_shape(self, int index)
     cpdef gather(self, Tensors inputs)      # preprocess: writes every row once into the run's input arrays
@@ -65,4 +65,4 @@ cdef class Batch(Owner):        # requests that run together; it owns them until
     cdef int tap_left(self, Request request) except -1      # its caller went away: tells the taps
     cdef rejection(self, Request request, int64_t now_ns)   # the RequestError of a request that never runs
     cdef reject(self, Request request, int64_t now_ns)
-    cdef stop(self)                         # nobody waits any longer: terminates the run if it is going on
+    cdef stop(self)                         # ends the run, if it is going on

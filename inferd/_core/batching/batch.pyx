@@ -2,7 +2,7 @@
 """batch: requests that run together, from the queue to their responses (see batch.pxd).
 
 A Batch is gathered, run, encoded or failed, and delivered, whatever happens. It owns its requests until then. All of this happens with
-the GIL held, except that large inputs are copied without it.
+the GIL held, except the run itself and the copying of large inputs and outputs.
 
 Never in here: what makes a batch (queue), how rows are copied (rows), locks, models, sockets, protobuf.
 """

@@ -1,6 +1,6 @@
 # effort: estimates how long it takes to make a run's inputs of what clients send, by the first bytes of each element. Header-only,
-# bounds-checked, a few reads an element, because it runs on the event loop. An estimate orders a queue and decides nothing else: the
-# step that decodes a file rejects one that is not what its head says.
+# bounds-checked, a few reads an element, more of an OGG file, because it runs on the event loop. An estimate orders queues, chooses between
+# them, and says which request makes room. The step that decodes a file rejects one that is not what its head says.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 from libc.string cimport memcmp, memcpy
@@ -12,7 +12,7 @@ cdef enum Content:                  # the kind of an input, for the steps; steps
     PICTURE = 3
     SOUND = 4
 
-cdef enum:                          # nanoseconds of one core (docs/preprocessing.md, "What it costs")
+cdef enum:                          # nanoseconds of one core (docs/preprocessing.md, "Cost")
     ROW_NS = 10_000
     NUMBER_BYTE_NS = 1
     TEXT_BYTE_NS = 300              # tokens, or a record's columns
@@ -75,7 +75,7 @@ cdef inline uint64_t webp_pixels(const uint8_t *file, Py_ssize_t nbytes) noexcep
 
 
 cdef inline uint64_t picture_pixels(const uint8_t *file, Py_ssize_t nbytes) noexcept nogil:
-    """Height times width by the head of a JPEG, PNG, WebP or BMP file; 0: it is none, or does not say."""
+    """Height times width by the head of a JPEG, PNG, WebP or BMP file; 0: it is none of these, or too short."""
     cdef uint64_t height
     if nbytes < 26:
         return 0

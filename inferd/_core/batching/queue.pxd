@@ -9,7 +9,7 @@ cdef enum:
     RESERVE = 8                 # one part in 8 of a request's time is its reserve, for the unexpected and for the way of its response
     RESERVE_NS = 50_000_000     # the most reserve of a request that is about to run, unless the run takes longer
     NEAR_ROWS = 6               # so many rows of one near key gain more without padding than by a run together with others
-    CONNECTION_SLOTS = 1024     # beyond 1024 connections, two may share a turn. A power of 2
+    CONNECTION_SLOTS = 1024     # two connections whose numbers differ by a multiple of it share a turn. A power of 2
     MIN_RETRY_NS = 1_000_000    # a rejected client is told to wait at least this long,
     MAX_RETRY_NS = 1_000_000_000    # and at most this long
 
@@ -23,7 +23,7 @@ cdef enum Admission:            # the policy's decision about one more request
     ADMITTED = 0
     QUEUE_FULL = 1              # max_queue_requests wait already
     LEVEL_FULL = 2              # max_queue_size of its priority level's queue policy wait already
-    BYTES_FULL = 3              # max_queue_bytes of input wait already
+    BYTES_FULL = 3              # with it more than max_queue_bytes of input would wait
     WAIT_FULL = 4               # it would wait for longer than max_wait_ns
     TOO_LATE = 5                # its response would come later than its deadline less its reserve
 
@@ -42,7 +42,7 @@ cdef struct Entry:              # a request, as the queue knows it; small: a Req
     uint16_t priority           # 1 is first; 0: the queue sets its default
     uint16_t connection_slot    # one of 1024 slots; 0: none. Two connections may share a slot
     uint8_t state               # where it is now: an EntryState
-    uint8_t cancelled           # 1: the caller went away; it never runs
+    uint8_t cancelled           # 1: the caller went away; it never runs if it still waits
     uint8_t at_once             # 1: it could begin at once when it came; estimates of run times never drop it
     uint8_t evicted             # 1: it made room for another one and is rejected
     void *owner                 # the Request; the queue or batch that holds the entry holds one reference

@@ -74,8 +74,8 @@ cdef class BatchQueue:
       (most_reserve_ns). Else an overloaded model would run only what comes too late. A request that can begin at once is exempt:
       estimates can be wrong, and only runs mend them.
 
-    Nothing is allocated while requests come and go. One decision looks at SCAN_LIMIT entries at most; dropping looks at all requests
-    that wait, but not before the earliest deadline.
+    Nothing is allocated while requests come and go. One decision looks at SCAN_LIMIT entries at most. Dropping looks at all requests
+    that wait, but only once one may have expired, or may be too late to run.
 
     queue_policies: (max_queue_size or 0, default_timeout_ns or 0, allow_timeout_override) of each level, level 1 first.
     """

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""columns: tapped requests as the columns of a record (see columns.pxd). One thread works with a Columns. A row costs it about a
+"""columns: tapped requests as the columns of a record (see columns.pxd). One thread at a time works with a Columns. A row costs it about a
 microsecond and the copy of its tensors; long ones are copied without the GIL."""
 
 cimport cython

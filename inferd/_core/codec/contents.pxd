@@ -29,7 +29,7 @@ cdef enum:                      # field numbers of InferTensorContents
 
 cdef enum:
     ANY_FIELD = BYTES_CONTENTS + 1      # in place of a field number
-    MAX_STEPS = 4 << 20         # of one request: they are walked on the event loop
+    MAX_STEPS = 4 << 20         # of one request: a message thread walks them, or the event loop those of a short message
     FIELD_STEPS = 4             # a field, which is walked twice, counts as so many
     STEP_NBYTES = 4             # of packed numbers count as one, however few they are: long ones cost as much as several short ones
 

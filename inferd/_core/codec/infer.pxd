@@ -28,7 +28,7 @@ cdef class InferRequest(Request):
     cdef Bytes text(self, Text text) noexcept
 
 # A request whose tensors lie in its message. None: its typed contents are so many that unpacking them belongs on a thread, and
-# at_once is set. Raises InvalidArgument.
+# at_once is set. Raises InvalidArgument, and ResourceExhausted where there is no memory.
 cdef InferRequest decode_request(Message message, bint at_once)
 
 # Its parameter inferd_key, which canaries route by (base/key); 0: there is none.

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # infer: ModelInferRequest, from bytes to tensors (see infer.pxd and infer.pyi).
-# A request is read in one pass over its bytes, as protobuf reads it. Malformed ones are rejected, unknown fields skipped, and the last
-# of a repeated scalar counts. Never in here: HTTP/2, gRPC framing, queues.
+# A request is read in one pass over its bytes, as protobuf reads it; outputs asked for and its key are read once more. Malformed ones are
+# rejected, unknown fields skipped, and the last of a repeated scalar counts. Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -285,7 +285,8 @@ cdef class InferRequest(Request):
         return nbytes + kept_nbytes_of(<Message>self.response) if type(self.response) is Message else nbytes
 
     cpdef check(self, Signature signature):
-        """Checks the inputs and the outputs asked for against a model's signature. Raises InvalidArgument."""
+        """Checks the inputs and the outputs asked for against a model's signature. Raises InvalidArgument, and
+        ResourceExhausted for a run that needs too much memory."""
         if signature is None:
             raise TypeError("expected a Signature")
         Request.check(self, signature)

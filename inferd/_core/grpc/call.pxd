@@ -12,7 +12,7 @@ cdef class Call:                # one RPC. A transport makes it; it gets exactly
     cdef readonly int64_t deadline_ns   # monotonic; NO_DEADLINE: none
     cdef readonly bint settled  # it has its response, or the client went away: a late response is dropped
     cdef readonly uint32_t connection_id    # the connection's number; 0: it counts for none, and waits in order of arrival
-    cdef public uint64_t key    # of the header inferd-key, which canaries route by (base/key); 0: there is none
+    cdef public uint64_t key    # of the header or parameter inferd-key, which canaries route by (base/key); 0: there is none, or no canary
     cdef Share share            # the connection's, which its messages are charged to, or None
     cdef public object work     # whatever works for this call: a Request, a task, an unpacking. A client that leaves cancels it
     cdef public bytes traceparent       # as the client sent it, for the log alone (inferd.log.trace_id), or None

@@ -23,7 +23,7 @@ cdef class Conversion:          # one message's; one thread at a time uses it, b
     cdef readonly bint over     # it has a result, or an error
     cdef bint running           # a thread works at it
     cdef readonly bint cancelled
-    # Works until a Decompression has made `nbytes` more bytes, or a Compression has read as many. True: it is over.
+    # Makes at most `nbytes` more bytes of a Decompression, or has a Compression read as many. True: it is over.
     cdef bint attempt(self, Py_ssize_t nbytes) noexcept
     cdef void fail(self, error) noexcept
     cdef bint step(self, Py_ssize_t nbytes) except -1           # attempt, with exceptions; subclasses define it

@@ -87,5 +87,5 @@ cdef inline Message pooled(message):
 cdef inline Py_ssize_t kept_nbytes_of(Message message) noexcept:
     return max(message.charged_nbytes, message.nbytes) if message is not None else 0
 
-# Counts payload bytes that inferd copied on their way to the model.
+# Counts payload bytes that inferd copied to a model, and those of responses that get a provenance.
 cdef void count_copied(Py_ssize_t nbytes) noexcept

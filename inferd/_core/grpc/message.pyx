@@ -24,7 +24,7 @@ cdef extern from "<sys/mman.h>" nogil:
 cdef enum:
     MIN_CLASS = 9               # smallest block: 512 bytes
     CLASS_COUNT = 33            # largest block: 2 TiB, far beyond any budget
-    MAPPED_CLASS = 9            # from 256 KiB on, blocks are mapped, and leave the process as soon as they are given back
+    MAPPED_CLASS = 9            # from 256 KiB on, blocks are mapped: their pages leave the process when the pool gives them up
     ASIDE_NBYTES = 8 << 20      # a thread gives a larger block back to the system, which takes milliseconds
     ASIDE_THREADS = 2           # the most such threads at a time; the caller gives back further blocks itself
     BEGUN_NBYTES = 4 << 10      # as soon as this much of a small message has come, its block has room for all of it
@@ -41,7 +41,7 @@ cdef struct Block:              # lies at the begin of a block, in front of HEAD
 
 cdef Block *free_blocks[CLASS_COUNT]
 cdef Py_ssize_t kept_of[CLASS_COUNT]    # what is resident of each class's free blocks
-cdef Py_ssize_t kept_nbytes = 0         # bytes of all free blocks
+cdef Py_ssize_t kept_nbytes = 0         # what is resident of all free blocks
 cdef Py_ssize_t used_nbytes = 0         # charged now
 cdef Py_ssize_t budget_nbytes = 1 << 30 # the most that may be charged
 cdef uint64_t rejected_count = 0
@@ -428,7 +428,7 @@ def in_use():
 
 
 def kept():
-    """Bytes of free blocks that the pool keeps for reuse."""
+    """Resident bytes of free blocks that the pool keeps for reuse."""
     return kept_nbytes
 
 
@@ -438,5 +438,5 @@ def live():
 
 
 def copied_nbytes():
-    """Payload bytes that inferd itself copied on their way to a model since the process began."""
+    """Payload bytes that inferd itself copied to a model since the process began, and those of responses that got a provenance."""
     return copied_count_nbytes

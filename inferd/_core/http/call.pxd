@@ -14,7 +14,7 @@ from inferd._core.net.stream_socket cimport StreamSocket
 
 cdef class Credentials:         # one connection's
     cdef ServerState server
-    cdef bytes accepted         # the value of `authorization` that the authenticator last accepted for all calls, or None,
+    cdef bytes accepted         # the value of `authorization` that the authenticator last accepted for inferences and REST, or None,
     cdef uint64_t epoch         # and the server's credentials_epoch at that time
     # Whether the value is that one: the authenticator need not see it again.
     cdef bint has(self, const uint8_t *value, size_t nbytes) noexcept

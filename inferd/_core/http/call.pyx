@@ -18,7 +18,8 @@ from inferd._core.net.stream_socket cimport StreamSocket
 
 @cython.final
 cdef class Credentials:
-    """The `authorization` header that calls of a connection repeat. The authenticator sees it once."""
+    """The `authorization` header that calls of a connection repeat. The authenticator sees it once for inferences and REST, and for each
+    call of another RPC."""
 
     def __cinit__(self, ServerState server not None):
         self.server = server

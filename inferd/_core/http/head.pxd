@@ -35,7 +35,7 @@ cdef class Head:
     # The fields, bytes as they came unless said otherwise; None: there was none.
     cdef readonly bytes host            # also :authority
     cdef readonly bytes content_type    # lower case, without parameters
-    cdef readonly bytes content_type_whole      # with its parameters, as it came
+    cdef readonly bytes content_type_whole      # with its parameters; as it came if it has some
     cdef Coding content_coding          # the request's
     cdef Coding accept_coding           # that the client likes best for its response: IDENTITY, GZIP or DEFLATE
     cdef readonly int64_t json_nbytes   # Inference-Header-Content-Length; NOT_SAID: all of the body is JSON

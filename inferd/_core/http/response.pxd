@@ -3,7 +3,7 @@
 
 # The HTTP status of a RequestError.
 cpdef int status_of(error)
-# "Not Found" of 404; "" of a status that HTTP does not know.
+# "Not Found" of 404; "" of a status that has no words.
 cpdef str reason_phrase(int status)
 # The body of an error's response: {"error": "...", "code": "INVALID_ARGUMENT"}.
 cpdef bytes error_body(error)

@@ -3,7 +3,7 @@
 #
 # llhttp finds the parts of a head and the chunks of a body. This parser decides once more, and more strictly, how long a body is: one
 # Content-Length of digits, or `Transfer-Encoding: chunked`, never both. It rejects more than llhttp 9.2 does in its strict mode:
-# - any number of empty lines before a request, and spaces in a row in the request line;
+# - more than one empty line before a request, and spaces in a row in the request line;
 # - HTTP/0.9 with fields behind a bare LF (nodejs/llhttp#877), RTSP and ICE;
 # - other transfer codings in front of `chunked`;
 # - extensions, trailers and leading zeros of chunks without an end.

@@ -1,4 +1,4 @@
-# session: one client of HTTP/1.1: one call at a time. The next request waits, unread, until the response has left.
+# session: one client of HTTP/1.1: one call at a time. The next request waits, unparsed, until the response has left.
 # Never in here: what bytes mean (parser), how a head is written (response_head), sockets (net), reading a clock.
 
 cimport cython

@@ -439,7 +439,7 @@ cdef class Http1Session(Protocol):
             self.end_broken(error)
 
     cdef bint take_keepalive_step(self, int64_t now_ns, Py_ssize_t waiting_nbytes) except -1:
-        """Drains a connection for its age, or because it has had no call for too long. True: it must be aborted."""
+        """Drains a connection for its age, and ends one that has had no call for too long. True: it must be aborted."""
         cdef StreamSocket connection = self.connection
         cdef bint busy = not self.is_idle() or self.begun_calls != self.seen_calls
         cdef Step step

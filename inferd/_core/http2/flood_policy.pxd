@@ -26,7 +26,7 @@ cdef struct FloodRules:                 # for all connections
 cdef struct FloodPolicy:                # one connection's
     int64_t control_frames              # frames since the last verdict, PINGs included
     int64_t pings                       # PINGs since then
-    int64_t resets                      # streams that were reset since then, by the client, or by us for an error of the client
+    int64_t resets                      # streams that were reset since then, by the client, or by us for an error
     int64_t control_until_ns            # when the bucket of control frames is full again; in the past: it is full
     int64_t ping_until_ns               # the same for PINGs; write_output() sets it to 0 with each DATA, HEADERS or WINDOW_UPDATE frame
     int64_t reset_until_ns              # the same for resets

@@ -222,8 +222,8 @@ cdef class HeaderReader:
         return self.credentials.accepted if self.seen & AUTHORIZED else self.authorization
 
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
-        """Keeps the header for the authenticator; without one, the server ignores it. The authenticator sees a value that all calls of
-        a connection have once."""
+        """Keeps the header for the authenticator; without one, the server ignores it. It sees a value that all inferences of a
+        connection have once."""
         if self.seen & AUTHORIZED or self.authorization is not None:
             self.seen &= ~AUTHORIZED
             self.authorization = SEVERAL

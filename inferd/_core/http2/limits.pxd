@@ -1,8 +1,8 @@
 # limits: how much a client of HTTP/2 may make the server read, hold or do, where no setting says it. net/limits has those of all
-# connections. docs/operations.md, "Limits", has those that matter to an operator. Constants only.
+# connections. docs/operations.md, "What you may want to tune", has those that matter to an operator. Constants only.
 
 cdef enum:
-    # A turn writes this many frames of a connection at most. It costs READ_NBYTES more if others are left.
+    # A turn writes this many frames of a connection at most. A turn that goes on with such output costs READ_NBYTES more.
     FLUSH_FRAMES = 256
     # The largest frame that a client may send.
     MAX_FRAME_NBYTES = 1 << 20
@@ -18,7 +18,7 @@ cdef enum:
     # It resets the stream of a client that sends more.
     REJECTED_HEADERS = 4
     LEAST_REJECTED_NBYTES = 64 << 10
-    # A stream of messages may have sent so much, a quarter of the narrowest window, before its window is looked at again.
+    # A stream of messages may have sent so much, as much as the narrowest window, before its window is looked at again.
     WINDOW_STEP_NBYTES = 16 << 10
     # A connection may always have this many calls open. Beyond them it may have as many as max_calls leaves free.
     OWN_CALLS = 16

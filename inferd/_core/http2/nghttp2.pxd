@@ -77,7 +77,6 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_CANCEL
         NGHTTP2_ENHANCE_YOUR_CALM
         NGHTTP2_PROTOCOL_ERROR
-        NGHTTP2_INADEQUATE_SECURITY
         NGHTTP2_ERR_CANCEL
         NGHTTP2_ERR_DEFERRED
         NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
@@ -146,7 +145,6 @@ cdef extern from "nghttp2/nghttp2.h":
     int nghttp2_session_check_request_allowed(nghttp2_session *) nogil
     int nghttp2_session_want_write(nghttp2_session *) nogil
     size_t nghttp2_session_get_outbound_queue_size(nghttp2_session *) nogil
-    int nghttp2_session_consume(nghttp2_session *, int32_t stream_id, size_t)
     int nghttp2_session_consume_connection(nghttp2_session *, size_t)
     int nghttp2_session_resume_data(nghttp2_session *, int32_t stream_id)
     int nghttp2_session_get_stream_remote_close(nghttp2_session *, int32_t stream_id)

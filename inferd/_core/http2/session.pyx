@@ -1,6 +1,6 @@
 # cython: language_level=3
-# session: the server's side of HTTP/2 for gRPC, over libnghttp2. Bytes come in by `take`, calls begin in the service, bytes leave through
-# the connection's `put`. It reads and writes nothing itself. libnghttp2 does framing, HPACK, flow control and protocol checks.
+# session: the server's side of HTTP/2 for gRPC and REST, over libnghttp2. Bytes come in by `take`, calls begin in the service, bytes leave
+# through the connection's `put`. It reads and writes nothing itself. libnghttp2 does framing, HPACK, flow control and protocol checks.
 # Never in here: event loops, protobuf, sockets (net/stream_socket), reading a clock.
 #
 # Ownership: the stream holds one reference to its Http2Call from on_begin_headers to on_stream_close (or to close(), since
@@ -441,7 +441,7 @@ cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t e
     cdef Session self = <Session>user_data
     cdef void *stream = nghttp2_session_get_stream_user_data(session, stream_id)
     if error_code != NGHTTP2_NO_ERROR and error_code != NGHTTP2_REFUSED_STREAM and not self.connection.receiving:
-        self.flood.resets += 1          # a reset of ours, for an error of the client; on_begin_frame counts the client's own
+        self.flood.resets += 1          # a reset of ours, mostly for an error of the client; on_begin_frame counts the client's own
     if stream != NULL:
         nghttp2_session_set_stream_user_data(session, stream_id, NULL)
         self.unlink(<Http2Call>stream)

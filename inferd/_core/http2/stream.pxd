@@ -61,8 +61,8 @@ cdef class Http2Call(HttpCall):
     cdef Py_ssize_t max_message_nbytes  # the method's limit
     # The request.
     cdef readonly bint half_closed      # the client sends no more
-    cdef bytearray backlog              # bytes of a streaming request that wait until the method takes `message`, or None
-    cdef Py_ssize_t words_nbytes        # the size of its status, charged there, too
+    cdef bytearray backlog              # bytes of a streaming request that wait until the method takes more, or None
+    cdef Py_ssize_t words_nbytes        # the size of its status, which is charged to the message memory
     cdef uint64_t received_nbytes       # bytes of messages that came,
     cdef uint64_t looked_nbytes         # and had come at the last look at the window
     cdef Streamed streamed              # the requests in flight of ModelStreamInfer; None: another method

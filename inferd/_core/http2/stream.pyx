@@ -179,7 +179,7 @@ cdef class Http2Call(HttpCall):
         return self.partial is not None and self.partial.standing == WAITING
 
     cdef void open_window(self) noexcept:
-        """Opens the stream's window alone: on_data_chunk consumes the connection's as bytes come, so that no call waits for others' credit."""
+        """Opens the stream's window alone: on_data_chunk consumes the connection's as bytes come. So no call waits for others' credit."""
         cdef Py_ssize_t missing_nbytes = self.missing_nbytes if self.partial is not None else 0
         cdef Py_ssize_t first_nbytes = self.connection.server.limits.stream_window_nbytes
         cdef Py_ssize_t open_nbytes, more_nbytes

@@ -34,7 +34,7 @@ cdef class Streamed:
     cdef StreamedCall first, last       # the requests in flight
     cdef int64_t count                  # how many they are, those included whose response waits to be sent
     cdef Py_ssize_t nbytes              # of the requests that have no response yet
-    cdef bint sending                   # a response is being sent: send_ready will be called after it
+    cdef bint sending                   # a response is being sent: read_response asks for the next one after it
     cdef bint resuming                  # the connection is to take its backlog
     cdef bint closed                    # one of the requests ends the stream: no other begins
     cdef bint takes_more(self) noexcept # whether another request may begin

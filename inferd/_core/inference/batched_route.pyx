@@ -34,7 +34,8 @@ cdef class BatchedRoute(Route):
         self.rejected = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
 
     cpdef check(self, Request request):
-        """Datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument."""
+        """Datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument, and
+        ResourceExhausted for a run that needs too much memory."""
         try:
             request.check(self.signature)
         except RequestError as error:

@@ -6,7 +6,7 @@ cdef class InlinePolicy:        # one model's account
     cdef public int64_t limit_ns        # the longest run that may stay on the loop
     cdef public double busy_share       # the share of the loop's time that runs may fill, 0 to 1
     cdef public int64_t return_runs     # runs on an executor thread that decide whether the model returns
-    cdef readonly double debt           # in multiples of limit_ns
+    cdef readonly double debt           # in multiples of each run's own limit
     cdef int64_t ended_ns               # when the last run ended, monotonic
     cdef int64_t window_end_ns, window_busy_ns                          # of the window that goes on: its end, the time that runs filled
     cdef int64_t seen_runs, seen_ns, seen_limits_ns, seen_since_ns      # runs on an executor thread: number, time, their limits, since when

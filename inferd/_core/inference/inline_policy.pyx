@@ -4,7 +4,7 @@
 A tiny model runs on the loop, right after the iteration that gathered its batch: no thread hop, half the cost of a request.
 That is right only while its runs are short and leave the loop time for everything else, so every run is accounted for:
 
-- Each run over the limit adds its length to a debt, in multiples of limit_ns, MAX_WEIGHT at most. Each run within the limit pays
+- Each run over the limit adds its length to a debt, in multiples of its own limit, MAX_WEIGHT at most. Each run within the limit pays
   REPAYMENT of it back. A debt of MAX_DEBT, two to eight slow runs close together, sends the model to an executor thread. One run
   that the operating system interrupted, or a few in a hundred, do not.
   A run of HELD_NS or more sends it there at once, whatever held it up: no response left meanwhile.
@@ -26,10 +26,10 @@ cpdef enum:
     WINDOW_NS = 1_000_000_000   # the busy share is taken over this long
     HELD_NS = 100_000_000       # a run of this length that is over the limit sends the model away at once
     MAX_PAUSE_LIMITS = 3        # the most that a pause adds to the limit of the run after it, in multiples of limit_ns
-    FIRST_RETURN_RUNS = 1000    # runs, well within the limit, before a model returns for the first time
+    FIRST_RETURN_RUNS = 1000    # runs, well within the limit, before a model that was never too slow returns; each leaving doubles it
     MAX_RETURN_RUNS = 64_000
 
-# In multiples of limit_ns:
+# In multiples of a run's own limit, which is longer after a pause:
 cdef double MAX_WEIGHT = 4.0        # the most that one run adds to the debt
 cdef double REPAYMENT = 0.25        # a run within the limit pays this back
 cdef double MAX_DEBT = 8.0          # the model leaves

@@ -1,5 +1,6 @@
-# path: the path of a request through the server's native half, top to bottom. It calls Python (engine/, serving/) only for unknown names,
-# long typed contents and failed runs. Between `submit` and `run_batch` lies a route: batched_route.pxd is the one of most models.
+# path: the path of a request through the server's native half, top to bottom. It calls Python (engine/, serving/) for unknown names,
+# long typed contents, runs of varying sizes, steps behind the graph and failed runs. Between `submit` and `run_batch` lies a route:
+# batched_route.pxd is the one of most models.
 # Never in here: transports, files, onnxruntime, threads.
 
 from libc.stdint cimport int64_t

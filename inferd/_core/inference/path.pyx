@@ -97,7 +97,8 @@ cdef class Route:
         self.signature = signature
 
     cpdef check(self, Request request):
-        """Rejects a request that does not match the signature, before it waits. Raises InvalidArgument."""
+        """Rejects a request that does not match the signature, before it waits. Raises InvalidArgument, and
+        ResourceExhausted for a run that needs too much memory."""
         raise NotImplementedError
 
     cpdef submit(self, Request request, Call call):

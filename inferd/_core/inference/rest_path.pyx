@@ -23,7 +23,7 @@ cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()
 
 cdef enum:
-    MAX_LEADING_NBYTES = 1024           # of white space before JSON that has no Content-Type of its own
+    MAX_LEADING_NBYTES = 1024           # of white space before the JSON of a body that may be something else
 
 # Content types of a request in JSON; the last is what curl says of itself.
 cdef frozenset JSON_TYPES = frozenset((None, b"application/json", b"text/json", b"application/octet-stream",

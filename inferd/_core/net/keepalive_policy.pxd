@@ -29,7 +29,7 @@ cdef struct KeepalivePolicy:            # one connection's, as of the last look;
     uint64_t heard_nbytes               # bytes that had come by then
     int64_t pinged_ns                   # when the PING was sent after which nothing has come yet; 0: there is none
     bint drains, said_last              # the first GOAWAY was sent, the second one was
-    int64_t draining_ns                 # the first look after the first GOAWAY
+    int64_t draining_ns                 # the look that sent the first GOAWAY, or the first one after it
 
 
 cdef inline Step next_step(KeepalivePolicy *keepalive, const KeepaliveRules *rules, int64_t max_age_ns, uint64_t received_nbytes, bint busy,

@@ -1,5 +1,5 @@
 # limits: how much a client may make the server read, hold or do, whatever it speaks, where no setting says it. docs/operations.md,
-# "Limits", has those that matter to an operator. Constants only.
+# "What you may want to tune", has those that matter to an operator. Constants only.
 
 cdef enum:
     # In one iteration of the event loop, the turns of all connections take this long together.
@@ -11,7 +11,7 @@ cdef enum:
     SPARSE_READ_NBYTES = 1 << 10
     # A connection lets others go first when its turns have cost this much: more than a small request, less than a burst of them.
     QUANTUM = 512
-    # A record of TLS counts as so many bytes of frames: OpenSSL takes some 10 us for it.
+    # A record of TLS takes so many bytes of what a turn may take of frames: OpenSSL takes some 10 us for it.
     RECORD_NBYTES = 64
     # A turn costs one byte for each byte of frames, and one for each 16 bytes of message payload.
     PAYLOAD_SHARE = 16

@@ -10,7 +10,7 @@ from inferd._core.base.linux cimport SO_RCVLOWAT, SOL_SOCKET, setsockopt
 cdef enum:
     FRAME_NBYTES = 16 << 10             # HTTP/2's default frame: clients send this much at once
     GATHER_NBYTES = 256 << 10           # a raised mark: the loop sleeps until this much of a message is there, or GATHER_S is over
-    PAUSE_NS = 1_000_000                # a client that sent nothing for this long, while its mark was raised, has paused
+    PAUSE_NS = 1_000_000                # a client of whom nothing was read for this long, while its mark was raised, counts as paused
     PAUSED_NBYTES = 16 << 20            # the next bytes of such a client are read as they come: its small calls would be late
 
 GATHER_S = 0.005                        # the longest time that a mark stays raised

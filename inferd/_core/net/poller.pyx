@@ -142,7 +142,7 @@ cdef class Poller:
         return 0
 
     cdef void schedule_turns(self) noexcept:
-        """The next turns come in the next iteration of the loop: all its other callbacks run before."""
+        """The next turns come in the next iteration of the loop: all callbacks of this one run before."""
         if self.scheduled:
             return
         self.scheduled = True

@@ -10,7 +10,7 @@ from inferd._core.net.low_water cimport Gathering
 
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
-    SEND_NBYTES = 256 << 10             # the send buffer; and the output that a turn writes at most
+    SEND_NBYTES = 256 << 10             # the send buffer; a turn that has put so much makes no more output
     INLINE_NBYTES = 64 << 10            # conversion work of the loop between two flushes: bytes times Conversion.weight
 
 cdef struct Limits:                     # serving/transports/native.py `_limits` maps settings to these
@@ -28,7 +28,7 @@ cdef struct Totals:                     # since the server began
     uint64_t received_nbytes, sent_nbytes       # of frames, without TLS
     uint64_t connections, calls         # opened
     uint64_t abandoned                  # calls whose client went before the response
-    uint64_t refused                    # calls beyond max_calls
+    uint64_t refused                    # calls of connections that have OWN_CALLS, and as many as max_calls leaves free
     uint64_t stalled                    # calls ended because their client did not move
     uint64_t protocol_errors            # connections that an error in HTTP ended
     uint64_t flooding                   # connections shut down for too many control frames, or aborted for MAX_UNSENT_NBYTES of output
@@ -44,7 +44,7 @@ cdef class ServerState:
     cdef readonly object http_handler   # serves REST calls (http/handler's HttpHandler); None: there are none
     cdef readonly str infer_method      # ModelInfer's full name, which inferences by REST count as, too
     cdef uint64_t credentials_epoch     # grows when the authenticator may decide otherwise than before
-    cdef str compression                # the encoding of responses: "gzip", "deflate"; None: they are not compressed
+    cdef str compression                # of gRPC's responses: "gzip", "deflate"; REST's have the client's choice. None: none is compressed
     cdef bytes encoding                 # the same as bytes, which headers point to
     cdef list dirty                     # connections with output, in the order in which it came
     cdef bint flush_scheduled           # flush_scheduled_output is

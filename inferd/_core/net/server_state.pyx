@@ -23,10 +23,10 @@ cdef class ServerState:
 
     reject(call, error): rejects a call whose method raised, or whose request was wrong.
     authenticator(call, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes;
-    None: there is none; b", ": there are several). True: the header is good for all inferences of its connection, until
-    credentials_changed().
+    None: there is none; b", ": there are several). True: the header is good for all inferences and REST calls of its
+    connection, until credentials_changed().
     run_on_thread(connection, work): calls work.run() on another thread, then work.done() on the loop's.
-    compression: of responses, for clients that take it: "none", "gzip", "deflate".
+    compression: of responses, for clients that take it: "none", "gzip", "deflate"; of REST's any but "none" is what the client likes best.
     schedule(callback): loop.call_soon; call_later(seconds, callback): loop.call_later.
     http_handler: serves REST calls; None: there are none. infer_method: ModelInfer's full name. Inferences by REST have it, too, where no
     gRPC is served: the authenticator asks by it.
@@ -56,7 +56,7 @@ cdef class ServerState:
         free(self.send_buffer)
 
     def flush(self):
-        """Writes the output of all connections, one write and a turn's worth of each at most."""
+        """Writes the output of all connections, a turn's worth of each: one write where it fits the send buffer."""
         cdef list connections = self.dirty
         cdef Polled connection
         cdef uint64_t most_nbytes = self.totals.sent_nbytes + FLUSH_NBYTES

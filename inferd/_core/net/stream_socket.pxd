@@ -14,7 +14,7 @@ from inferd._core.net.tls cimport Tls
 cdef enum State:                        # a connection's; stream_socket.pyx has the table of allowed transitions
     OPENING = 0                         # until the client has begun to speak; over TLS, the handshake included
     OPEN = 1                            # from then on
-    DRAINING = 2                        # no new calls: the client was told, or will be. shutdown() passes through it, too
+    DRAINING = 2                        # the client was told to begin no calls, or will be. shutdown() passes through it, too
     CLOSING = 3                         # the protocol is over; this turn or the next one frees its memory
     CLOSED = 4                          # its memory is free; its socket may linger
 
@@ -45,7 +45,7 @@ cdef class StreamSocket(Polled):
     cdef Py_ssize_t missing_nbytes      # of the messages that the last read extended, the fewest bytes that one still lacks; 0: none
     cdef public LowWater low_water      # the socket's; None: each byte that comes wakes the loop
     cdef list resuming                  # calls whose bytes wait, and may be taken in the next turn (take_backlogs); or None
-    cdef int64_t begun_requests         # requests that began out of such bytes, and how many may have begun at the end of this turn
+    cdef int64_t begun_requests         # requests of streams that began, and how many may have begun at the end of this turn
     cdef int64_t most_begun_requests
     # The way out.
     cdef Py_ssize_t compressing_nbytes  # bytes of responses that threads compress

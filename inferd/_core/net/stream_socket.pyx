@@ -83,7 +83,7 @@ cdef class StreamSocket(Polled):
             protocol.open(self, self.client.age_ns() if self.client is not None else 0)
 
     def drain(self):
-        """No new calls are served. The connection ends after its calls."""
+        """The client is told to begin no calls. Those on their way are served, and the connection ends after its calls."""
         if self.state < DRAINING:
             self.enter(DRAINING)
             self.protocol.drain()

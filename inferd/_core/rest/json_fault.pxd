@@ -1,4 +1,5 @@
-# json_fault: what a client is told about a body of JSON that cannot be read. All raise InvalidArgument. Never in here: reading it.
+# json_fault: what a client is told about a body of JSON that cannot be read. The rejections raise InvalidArgument; Internal where
+# the memory of the JSON was estimated too small. Never in here: reading it.
 
 from inferd._core.codec.wire cimport Bytes
 from inferd._core.grpc.message cimport Message

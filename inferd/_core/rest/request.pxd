@@ -22,7 +22,7 @@ cdef struct Asked:              # an output that the request asks for
 @cython.final
 cdef class RestRequest(Request):
     cdef readonly Head head                 # its model, its version, and how the response is to look
-    cdef readonly Message message           # the body; None once nothing points into it
+    cdef readonly Message message           # the body; None: the request was made of tensors
     cdef Message packed                     # what was made of the JSON: `asked`, texts, raw bytes of tensors
     cdef Text id_text                       # in `packed`; echoed in the response
     cdef Asked *asked                       # in `packed`

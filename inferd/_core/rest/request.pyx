@@ -90,7 +90,8 @@ cdef class RestRequest(Request):
         return nbytes + kept_nbytes_of(<Message>self.response) if type(self.response) is Message else nbytes
 
     cpdef check(self, Signature signature):
-        """Checks the inputs and the outputs asked for against a model's signature. Raises InvalidArgument."""
+        """Checks the inputs and the outputs asked for against a model's signature. Raises InvalidArgument, and
+        ResourceExhausted for a run that needs too much memory."""
         cdef bint seen[MAX_TENSORS]
         cdef Asked *asked
         cdef Bytes name
