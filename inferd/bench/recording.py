@@ -36,10 +36,7 @@ TYPED = {  # datatype -> the field of InferTensorContents
 
 def read_recording(path: str) -> list[bytes]:
     """The messages of a file, unread. Raises ConfigError, which names the request and where it begins."""
-    try:
-        content = read_whole(path, f"--recorded {path}", MAX_FILE_BYTES, "send fewer requests")
-    except OSError as error:
-        raise ConfigError(f"--recorded {path}: cannot be read: {error.strerror}") from None
+    content = read_whole(path, f"--recorded {path}", MAX_FILE_BYTES, "send fewer requests")
     messages: list[bytes] = []
     at = 0
     while at < len(content):

@@ -123,10 +123,7 @@ def save(report: Report, path: str | Path) -> None:
 
 def load(path: str | Path) -> Report:
     """Reads a saved report. ConfigError says what is wrong with the file."""
-    try:
-        text = read_whole(path, str(path), MAX_FILE_BYTES, "`inferd bench --json` writes no such report")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    text = read_whole(path, str(path), MAX_FILE_BYTES, "`inferd bench --json` writes no such report")
     try:
         schema = msgspec.json.decode(text, type=Schema).schema
         if schema != SCHEMA:

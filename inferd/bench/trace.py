@@ -43,10 +43,7 @@ def read(text: str) -> Offsets:
     if not path.exists() and ":" in text:
         before, _, column = text.rpartition(":")
         path = Path(before)
-    try:
-        content = read_whole(path, where, MAX_BYTES, "keep the column of times, or a part of the lines")
-    except OSError as error:
-        raise ConfigError(f"{where}: {error.strerror or error}") from None
+    content = read_whole(path, where, MAX_BYTES, "keep the column of times, or a part of the lines")
     seconds = None if column else _numbers(content)
     if seconds is None:
         seconds = _times(path, content, column)

@@ -65,10 +65,7 @@ def _reject_wrong_names(table: Table, names: Sequence[str], may_be_absent: Conta
 
 
 def _table(where: str, source: str) -> Table:
-    try:
-        content = read_whole(source, where, MAX_FILE_BYTES, "a request holds no more")
-    except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
+    content = read_whole(source, where, MAX_FILE_BYTES, "a request holds no more")
     try:
         records = read_csv(io.StringIO(content.decode("utf-8-sig"), newline=""))
         _, header = next(records, (0, []))
