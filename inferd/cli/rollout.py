@@ -16,12 +16,13 @@ from inferd.cli.asking import Asked
 from inferd.cli.duration import Duration, timeout_option
 from inferd.cli.health import address
 from inferd.cli.number import share_of
-from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of, with_options
+from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls, with_options
 from inferd.cli.say import aligned, echo, one_line, printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
 SERVICE = "/inferd.v1.Rollouts"
@@ -35,12 +36,11 @@ def _asking(command: Callable[..., Any]) -> Any:
     """A command with TARGET, and the options that reach it; it gets an Asked first."""
 
     @wraps(command)
-    def called(target: Address | str, timeout: float, **given: Any) -> Any:
-        reach = reach_of({name: given.pop(name, None) for name in FLAGS})
+    def called(target: Address | str, timeout: float, reach: Reach, **given: Any) -> Any:
         return command(Asked("rollout", target, reach, timeout), **given)
 
     target = click.argument("target", metavar="TARGET", callback=address)
-    return with_options(target, timeout_option("10m", "Longest wait for the response."), TOKEN_FILE, *TLS)(called)
+    return with_options(target, timeout_option("10m", "Longest wait for the response."), TOKEN_FILE)(reaches_by_tls(called))
 
 
 def statuses(asked: Asked, model: str) -> Sequence[Any]:
@@ -86,8 +86,6 @@ def _guards(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) ->
 GUARD = click.option(
     "--guard", "guards", multiple=True, metavar="NAME=LIMIT", callback=_guards, help="The limit of a guard, such as errors=2%; repeatable."
 )
-REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the audit log.")
-JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 @click.group(subcommand_metavar="ACTION ...")
@@ -155,15 +153,14 @@ def _start(asked: Asked, model: str, kind: str, version: int | None, **given: An
     from inferd.protocol import options
 
     request = options.StartRolloutRequest(model_name=model, kind=options.RolloutKind.Value(kind), candidate_version=version or 0, **given)
-    for line in plain(asked.call(f"{SERVICE}/Start", request, options.RolloutStatus)):
-        say(line)
+    _order(asked, "Start", request)
 
 
 @rollout.command()
 @_asking
 @click.argument("model", required=False)
 @click.option("--once", is_flag=True, help="Do not go on until the rollout ends.")
-@JSON
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def status(asked: Asked, model: str | None, once: bool, as_json: bool) -> None:
     """Show rollouts: the split, the evidence of each guard, and what would promote or roll back.
 
@@ -184,37 +181,29 @@ def status(asked: Asked, model: str | None, once: bool, as_json: bool) -> None:
         _live(asked, model or "")
 
 
-@rollout.command()
-@_asking
-@click.argument("model")
-@REASON
-def promote(asked: Asked, model: str, reason: str) -> None:
-    """End a rollout: the label stable names the candidate, and all requests go there."""
-    _end(asked, "Promote", model, reason)
+def _ending(name: str, method: str, words: str) -> None:
+    """Adds an action that ends a rollout."""
+
+    @rollout.command(name, help=words)
+    @_asking
+    @click.argument("model")
+    @click.option("--reason", default="", metavar="TEXT", help="Why, for the audit log.")
+    def end(asked: Asked, model: str, reason: str) -> None:
+        from inferd.protocol import options
+
+        _order(asked, method, options.RolloutRequest(model_name=model, reason=reason))
 
 
-@rollout.command()
-@_asking
-@click.argument("model")
-@REASON
-def rollback(asked: Asked, model: str, reason: str) -> None:
-    """End a rollout: all requests go to the stable version."""
-    _end(asked, "RollBack", model, reason)
+_ending("promote", "Promote", "End a rollout: the label stable names the candidate, and all requests go there.")
+_ending("rollback", "RollBack", "End a rollout: all requests go to the stable version.")
+_ending("stop", "Stop", "End a rollout without a verdict.")
 
 
-@rollout.command()
-@_asking
-@click.argument("model")
-@REASON
-def stop(asked: Asked, model: str, reason: str) -> None:
-    """End a rollout without a verdict."""
-    _end(asked, "Stop", model, reason)
-
-
-def _end(asked: Asked, method: str, model: str, reason: str) -> None:
+def _order(asked: Asked, method: str, request: Any) -> None:
+    """Begins or ends a rollout, and shows it as it is then."""
     from inferd.protocol import options
 
-    for line in plain(asked.call(f"{SERVICE}/{method}", options.RolloutRequest(model_name=model, reason=reason), options.RolloutStatus)):
+    for line in plain(asked.call(f"{SERVICE}/{method}", request, options.RolloutStatus)):
         say(line)
 
 
