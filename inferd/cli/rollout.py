@@ -18,6 +18,7 @@ from inferd.cli.health import address
 from inferd.cli.number import share_of
 from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls, with_options
 from inferd.cli.say import aligned, echo, one_line, printable, say
+from inferd.config.units import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -228,10 +229,6 @@ def counts(each: Any) -> str:
 
 
 WORDS = {"p99": "slow requests (p99)", "mean": "mean, in spreads", "outcome": "bad outcomes"}  # of guards, for people
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
 
 
 def figure(guard: str, value: float) -> str:
