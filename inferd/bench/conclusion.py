@@ -13,6 +13,7 @@ import msgspec
 
 from inferd.bench.conditions import ERRORS, broken, parse_conditions
 from inferd.bench.findings import ACHIEVED, Drift, due_rate, duration, in_time, number_of, parse_slo, per_second
+from inferd.bench.report import ENDED
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 FEW, FEW_FOR_P99 = 100, 1000  # requests
 STEADY = 0.10  # rounds whose rates differ by less are alike
 ENOUGH_ROUNDS = 4
-ENDED = "ended early: "  # so begins a notice of a run that did not come to its end
 COLLAPSED = 0.8  # of its best goodput: a server that keeps less under overload degrades
 # How the words of a mode begin that its verdict states, too.
 STATED: dict[str, tuple[str, ...]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import ssl
 import time
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from inferd.client_inputs.connections import Spoken
 
 SCHEMA = 1
+ENDED = "ended early: "  # so begins a notice of a run that did not come to its end
 MAX_FILE_BYTES = 256 << 20
 MOST = 1e18  # larger numbers are none that anybody measured
 
@@ -203,7 +205,7 @@ def versions_here(server: str = "", spoken: Spoken | None = None) -> dict[str, s
         "python": platform.python_version(),
         "libnghttp2": nghttp2_version(),
         "tls": str(spoken or ""),
-        "openssl": openssl_version() if spoken else "",
+        "openssl": ssl.OPENSSL_VERSION if spoken else "",
         "onnxruntime": package_version("onnxruntime") or package_version("onnxruntime-gpu"),
         "kernel": f"{platform.system()} {platform.release()}",
         "cpu": f"{cpu_name()}, {usable_cores()} cores",
@@ -216,12 +218,6 @@ def nghttp2_version() -> str:
         return str(import_module("inferd._core.http2.session").nghttp2_version_text())
     except (ImportError, ValueError):  # not built; built apart from its neighbours
         return ""
-
-
-def openssl_version() -> str:
-    import ssl
-
-    return ssl.OPENSSL_VERSION
 
 
 def package_version(name: str) -> str:
