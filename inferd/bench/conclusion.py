@@ -188,9 +188,9 @@ def _by_conditions(report: Report, main: Measurement) -> Conclusion | None:
 def _one_load(report: Report, main: Measurement) -> Conclusion:
     """A single load, rounds of it, steps, a ramp: the headline measurement."""
     failed = ""
-    if errors := _sum(report.measurements):
+    if errors := report.failures:
         asked = sum(one.requests for one in report.measurements)
-        failed = f"{sum(errors.values()):,} of {asked:,} requests failed, most with {max(errors, key=lambda name: errors[name])}"
+        failed = f"{errors.total():,} of {asked:,} requests failed, most with {errors.most_common(1)[0][0]}"
     if main.requests < FEW and not failed:
         return Conclusion(Word.INCONCLUSIVE, f"only {main.requests} requests were measured: measure longer", *_trust(report, main))
     if main.client_bound:
@@ -414,14 +414,6 @@ def _amount(measured: Measurement) -> str:
 
 def _figures(measured: Measurement) -> str:
     return f"{number_of(measured.requests_per_second)} responses/s with p99 {duration(measured.latency_us.p99)}"
-
-
-def _sum(measured: Sequence[Measurement]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for one in measured:
-        for code, count in one.errors.items():
-            found[code] = found.get(code, 0) + count
-    return found
 
 
 def _some(names: Sequence[str]) -> str:

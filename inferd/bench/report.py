@@ -10,6 +10,7 @@ import os
 import platform
 import ssl
 import time
+from collections import Counter
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -76,6 +77,11 @@ class Report(msgspec.Struct, kw_only=True):
     def answered(self) -> int:
         """Requests with an OK response, in all measurements."""
         return sum(measured.requests - measured.failed for measured in self.measurements)
+
+    @property
+    def failures(self) -> Counter[str]:
+        """How many requests failed with each code, in all measurements."""
+        return sum((Counter(measured.errors) for measured in self.measurements), Counter())
 
     @property
     def is_unverified(self) -> bool:

@@ -26,7 +26,6 @@ from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from inferd.bench.findings import Slo
     from inferd.bench.inputs import Requests
@@ -182,7 +181,7 @@ class Session(AbstractContextManager["Session"]):
             )
         return self._verifiers[version].anew()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._stack.close()
 
     def run(self, load: Load, version: str = "", watch: Callable[[Interval], None] | None = None) -> Measurement:

@@ -19,7 +19,6 @@ from inferd.bench.verdicts import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from inferd.bench.measurement import Interval, Measurement
     from inferd.bench.report import Report
@@ -185,7 +184,7 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._live is not None:
             with suppress(OSError):
                 self._live.update("", refresh=True)
