@@ -110,12 +110,12 @@ def rollout() -> None:
 @click.argument("version", type=click.IntRange(1), required=False)
 @click.option("--sample", default="100%", metavar="SHARE", callback=_sample, help="Share of requests that the candidate runs, too. [100%]")
 @GUARD
-def shadow(asked: Asked, model: str, version: int | None, sample: float, guards: dict[str, float]) -> None:
+def shadow(asked: Asked, **given: Any) -> None:
     """Have VERSION run requests beside the stable version. Its responses are compared, and never sent.
 
     VERSION: by default the newest one that is not the stable one.
     """
-    _start(asked, model, "SHADOW", version, sample=sample, guards=guards)
+    _start(asked, "SHADOW", **given)
 
 
 @rollout.command()
@@ -126,31 +126,21 @@ def shadow(asked: Asked, model: str, version: int | None, sample: float, guards:
 @click.option(
     "--sample", default="100%", metavar="SHARE", callback=_sample, help="Requests of the stable version that are compared. [100%]"
 )
-@click.option("--dwell", type=Duration(zero=True), help="The least time at a step. [1m]")
-@click.option("--patience", type=Duration(zero=True), help="The time without a decision until it holds its share. [1h]")
+@click.option("--dwell", "dwell_s", type=Duration(zero=True), help="The least time at a step. [1m]")
+@click.option("--patience", "patience_s", type=Duration(zero=True), help="The time without a decision until it holds its share. [1h]")
 @click.option("--promote-unjudged", is_flag=True, help="Go past the first step without a guard on predictions (flips, mean, outcome).")
 @GUARD
-def canary(
-    asked: Asked,
-    model: str,
-    version: int | None,
-    steps: list[float],
-    sample: float,
-    dwell: float | None,
-    patience: float | None,
-    promote_unjudged: bool,
-    guards: dict[str, float],
-) -> None:
+def canary(asked: Asked, **given: Any) -> None:
     """Send a growing share of requests to VERSION, and roll back when the evidence says so.
 
     VERSION: by default the newest one that is not the stable one. The usual guards judge errors and p99 alone. Responses are compared
     and shown; the canary goes past its first step with a guard of flips, mean or outcome, or with --promote-unjudged.
     """
-    times = {"dwell_s": dwell, "patience_s": patience}
-    _start(asked, model, "CANARY", version, steps=steps, sample=sample, guards=guards, promote_unjudged=promote_unjudged, **times)
+    _start(asked, "CANARY", **given)
 
 
-def _start(asked: Asked, model: str, kind: str, version: int | None, **given: Any) -> None:
+def _start(asked: Asked, kind: str, model: str, version: int | None, **given: Any) -> None:
+    """given: the other fields of the request, as the options name them."""
     from inferd.protocol import options
 
     request = options.StartRolloutRequest(model_name=model, kind=options.RolloutKind.Value(kind), candidate_version=version or 0, **given)
