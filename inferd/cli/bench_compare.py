@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from inferd.cli.exit_codes import ExitCode, of_verdict, sentence
+from inferd.cli.exit_codes import VERDICTS, ExitCode, sentence
 from inferd.cli.number import share_option
 from inferd.cli.say import echo, painted
 from inferd.cli.typed import typed
@@ -44,4 +44,4 @@ def compare(before: str, after: str, fail_on_unclear: bool, as_markdown: bool, h
     echo(verdicts.markdown(made) if as_markdown else verdicts.plain(made, partial(painted, COLOURS)))
     if made.worse or (fail_on_unclear and made.unclear):
         return ExitCode.FAILED
-    return of_verdict(conclusion.of_comparison(made).word.value)
+    return VERDICTS[conclusion.of_comparison(made).word.value]

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from inferd.cli.bench_report import written
 from inferd.cli.duration import Duration
-from inferd.cli.exit_codes import ExitCode, of_verdict
+from inferd.cli.exit_codes import VERDICTS, ExitCode
 from inferd.cli.number import Fraction, Whole
 from inferd.cli.reaching import with_options
 from inferd.cli.request_options import REQUESTS
@@ -139,7 +139,7 @@ def tune(**given: Any) -> int:
             click.echo(said)
         if failures:
             raise InferdError("; ".join(failures))
-        return ExitCode.INTERRUPTED if tuned.interrupted else of_verdict(made.verdict["word"])
+        return ExitCode.INTERRUPTED if tuned.interrupted else VERDICTS[made.verdict["word"]]
 
 
 def write(given: dict[str, Any], subject: Subject, tuned: Tuned, target: Target, output: Path, made: Report) -> tuple[str, list[str]]:
