@@ -9,6 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from inferd.client_inputs.files import read_whole
+from inferd.client_inputs.inputs import listed
 from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError
 
@@ -76,7 +77,7 @@ def readdress(messages: Sequence[bytes], description: Description, where: str) -
             raise ConfigError(f"{where}: request {index}: expected a ModelInferRequest: {error}") from None
         for tensor in request.inputs if known else ():
             if tensor.name not in known or tensor.datatype != known[tensor.name].datatype:
-                takes = ", ".join(f"{spec.name} ({spec})" for spec in description.inputs)
+                takes = listed(description.inputs)
                 raise ConfigError(f"{where}: request {index} has the input {tensor.name} ({tensor.datatype}); the model takes: {takes}")
         request.model_name, request.model_version = description.model, description.version
         if not request.raw_input_contents:

@@ -287,16 +287,12 @@ class Progress:
             self._stream.flush()
 
 
-def percentiles(p50_us: float, p99_us: float) -> str:
-    return f"p50 {duration(p50_us)}  p99 {duration(p99_us)}" if p99_us else "no latency"
-
-
 def figures(interval: Interval, requests: int, errors: int, load: Load) -> str:
     """Now, and so far."""
     now = interval.requests / interval.duration_s if interval.duration_s else 0.0
     asked = f" of {number_of(load.rate)}/s" if load.rate else ""
     late = f"  sent late p99 {duration(interval.late_p99_us)}" if load.rate else ""
-    latency = percentiles(interval.p50_us, interval.p99_us)
+    latency = f"p50 {duration(interval.p50_us)}  p99 {duration(interval.p99_us)}" if interval.p99_us else "no latency"
     return (
         f"{interval.at_s + interval.duration_s:.1f} s  {requests:,} requests  {number_of(now)}/s{asked}  {latency}{late}  {errors:,} errors"
     )
