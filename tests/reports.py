@@ -25,7 +25,7 @@ def measured(seconds: int, rate: float, slower: float, seed: int) -> tuple[Histo
         part = Histogram()
         for duration in (numbers.lognormal(0, 0.2, count) * numbers.normal(1, 0.01) * slower * 1e6).astype(int).tolist():
             part.record(duration)
-        whole.add(part)
+        whole.add_sparse(part.sparse())
         seen = Latency.of(part)
         intervals.append(Interval(at, 1.0, count, 0, seen.p50, seen.p99, seen.max))
     return whole, intervals

@@ -126,7 +126,6 @@ TESTED_BY = {
     "rollout/worker.py": "rollout/test_rollouts.py",
     "rollout/audit.py": "rollout/test_rollouts.py",
     "rollout/judge.py": "rollout/test_candidate.py",
-    "rollout/kinds.py": "rollout/test_shadow.py",
     "rollout/ledger.py": "rollout/test_rollouts.py",
     "rollout/messages.py": "rollout/test_candidate.py",
     "rollout/metrics.py": "rollout/test_shadow.py",

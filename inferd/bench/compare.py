@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd.bench.pairing import Pair, same_loads, stresses, unlike
+from inferd.bench.report import ENDED
 from inferd.bench.resampling import CONFIDENCE, ROUNDS, limits, took_turns
 from inferd.bench.sides import FIGURES, INTERRUPTED, RATE, STALL_S, Figure, Side, stalled, value_of
 from inferd.compare.statistics import wilson
@@ -234,7 +235,7 @@ def failures(load: str, before: Side, after: Side, level: float) -> Iterator[Cha
     """Faults, which have no figure: requests that failed or got no response, silences, early ends, wrong responses.
 
     Errors are always listed, the others only if there are any."""
-    yield errors_change(load, before, after, level)
+    yield share_change(load, "errors", (before.failed, before.requests), (after.failed, after.requests), level)
     if before.unanswered or after.unanswered:  # the errors have their number; a server that works has none
         verdict = fewer(bool(after.unanswered), bool(before.unanswered))
         yield count_change(load, "unanswered", before.unanswered, after.unanswered, verdict)
@@ -245,7 +246,9 @@ def failures(load: str, before: Side, after: Side, level: float) -> Iterator[Cha
     if before.ended_early or after.ended_early:
         yield count_change(load, "ended early", before.ended_early, after.ended_early)
     if before.verified or after.verified:
-        yield wrong_change(load, before, after, level)
+        change = share_change(load, "wrong responses", (before.wrong, before.checked), (after.wrong, after.checked), level)
+        is_first = after.wrong and not before.wrong  # however few they are
+        yield msgspec.structs.replace(change, verdict="worse") if is_first else change
 
 
 def count_change(load: str, what: str, before: int, after: int, verdict: str | None = None) -> Change:
@@ -286,17 +289,6 @@ def judged(change: float, low: float, high: float, threshold: float, margin: flo
     return "same" if -threshold <= low and high <= threshold else "unclear"
 
 
-def errors_change(load: str, before: Side, after: Side, confidence: float) -> Change:
-    """The change of the share of failed requests."""
-    return share_change(load, "errors", (before.failed, before.requests), (after.failed, after.requests), confidence)
-
-
-def wrong_change(load: str, before: Side, after: Side, confidence: float) -> Change:
-    """The change of the share of wrong responses among those that were checked. Any wrong one is worse if there was none before."""
-    change = share_change(load, "wrong responses", (before.wrong, before.checked), (after.wrong, after.checked), confidence)
-    return msgspec.structs.replace(change, verdict="worse") if after.wrong and not before.wrong else change
-
-
 def share_change(load: str, what: str, before: tuple[int, int], after: tuple[int, int], confidence: float) -> Change:
     """Two shares, each so many of so many, and Newcombe's interval of their difference: any increase beyond noise is worse. Where there
     are none on either side that is the same, however few were looked at."""
@@ -309,8 +301,6 @@ def share_change(load: str, what: str, before: tuple[int, int], after: tuple[int
     verdict = "worse" if low > 0 else "better" if high < 0 else "same" if same else "unclear"
     return Change(load, what, "%", 100 * old, 100 * new, change, low, high, verdict)
 
-
-ENDED = "ended early: "  # so begins the notice of a report
 
 # Settings that make the requests, and their flags.
 WHAT_IS_ASKED = {

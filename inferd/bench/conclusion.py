@@ -13,6 +13,7 @@ import msgspec
 
 from inferd.bench.conditions import ERRORS, broken, parse_conditions
 from inferd.bench.findings import ACHIEVED, Drift, due_rate, duration, in_time, number_of, parse_slo, per_second
+from inferd.bench.report import ENDED
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 FEW, FEW_FOR_P99 = 100, 1000  # requests
 STEADY = 0.10  # rounds whose rates differ by less are alike
 ENOUGH_ROUNDS = 4
-ENDED = "ended early: "  # so begins a notice of a run that did not come to its end
 COLLAPSED = 0.8  # of its best goodput: a server that keeps less under overload degrades
 # How the words of a mode begin that its verdict states, too.
 STATED: dict[str, tuple[str, ...]] = {
@@ -188,9 +188,9 @@ def _by_conditions(report: Report, main: Measurement) -> Conclusion | None:
 def _one_load(report: Report, main: Measurement) -> Conclusion:
     """A single load, rounds of it, steps, a ramp: the headline measurement."""
     failed = ""
-    if errors := _sum(report.measurements):
+    if errors := report.failures:
         asked = sum(one.requests for one in report.measurements)
-        failed = f"{sum(errors.values()):,} of {asked:,} requests failed, most with {max(errors, key=lambda name: errors[name])}"
+        failed = f"{errors.total():,} of {asked:,} requests failed, most with {errors.most_common(1)[0][0]}"
     if main.requests < FEW and not failed:
         return Conclusion(Word.INCONCLUSIVE, f"only {main.requests} requests were measured: measure longer", *_trust(report, main))
     if main.client_bound:
@@ -414,14 +414,6 @@ def _amount(measured: Measurement) -> str:
 
 def _figures(measured: Measurement) -> str:
     return f"{number_of(measured.requests_per_second)} responses/s with p99 {duration(measured.latency_us.p99)}"
-
-
-def _sum(measured: Sequence[Measurement]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for one in measured:
-        for code, count in one.errors.items():
-            found[code] = found.get(code, 0) + count
-    return found
 
 
 def _some(names: Sequence[str]) -> str:

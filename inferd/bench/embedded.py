@@ -12,11 +12,10 @@ import os
 import threading
 import time
 from collections import Counter
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from copy import copy
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from inferd.bench.client_bound import sent_late
 from inferd.bench.generator import MAX_KEPT_BYTES, interval_length_s
@@ -48,7 +47,7 @@ NEVER_NS = 1 << 62
 
 
 def measure(
-    model_file: str | Path | Engine,
+    engine: Engine,
     model: str | None,
     requests: Requests,
     load: Load,
@@ -58,37 +57,28 @@ def measure(
     watch: Callable[[Interval], None] | None = None,
     verifier: Verifier | None = None,
     verify_every: int = 100,
-    **options: Any,
 ) -> Measurement:
-    """One load. model_file: an .onnx file, folder or repository, loaded with the Engine's `options`; or an Engine that is there already
-    and stays open. model: its name; None where there is only one. load.connections * load.streams is what is in flight, closed loop.
-    watch: told of every interval as it ends. verifier: checks every verify_every-th response.
+    """One load. model: its name; None where there is only one. load.connections * load.streams is what is in flight, closed loop.
+    arrivals: of an open loop. watch: told of every interval as it ends. verifier: checks every verify_every-th response.
 
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises InferdError when the model cannot be had, and what
     `check_in_flight` does.
     """
-    from inferd.bench.schedule import parse
-    from inferd.engine.embedded import Engine
-
     check_in_flight(load)
-    if load.rate and arrivals is None:
-        arrivals = parse(load.arrivals, load.rate, load.seed)
-    opened = nullcontext(model_file) if isinstance(model_file, Engine) else Engine(model_file, **options)
-    with opened as engine:
-        tally = Tally(load, len(requests.bodies), verify_every if verifier is not None else 0)
-        sender = Sender(engine, model, version, requests, tally)
-        work = [partial(sender.ask_at, copy(arrivals))] if arrivals else [sender.ask_again] * (load.connections * load.streams)
-        usage = Usage(engine, model, version)
-        threads = [threading.Thread(target=target, daemon=True, name="inferd-bench") for target in work]
-        tally.begin(time.monotonic_ns())
-        ended = _run(threads, tally, usage, watch)
-        sender.give_up()
-        measured = tally.result(ended)
-        measured.version = engine.metadata(model, version).version
-        measured.server = usage.result()
-        if not load.rate:
-            measured.client_bound_reason = usage.bound_by_python()
-            measured.client_bound = bool(measured.client_bound_reason)
+    tally = Tally(load, len(requests.bodies), verify_every if verifier is not None else 0)
+    sender = Sender(engine, model, version, requests, tally)
+    work = [partial(sender.ask_at, copy(arrivals))] if arrivals else [sender.ask_again] * (load.connections * load.streams)
+    usage = Usage(engine, model, version)
+    threads = [threading.Thread(target=target, daemon=True, name="inferd-bench") for target in work]
+    tally.begin(time.monotonic_ns())
+    ended = _run(threads, tally, usage, watch)
+    sender.give_up()
+    measured = tally.result(ended)
+    measured.version = engine.metadata(model, version).version
+    measured.server = usage.result()
+    if not load.rate:
+        measured.client_bound_reason = usage.bound_by_python()
+        measured.client_bound = bool(measured.client_bound_reason)
     if verifier is not None:
         verifier.check_kept(tally.kept, measured, tally.unchecked)
     return measured

@@ -57,9 +57,10 @@ def tables(tuned: Tuned) -> Iterator[Table]:
     title = "the search, in which requests share no run: batches are of one request" if tuned.unshared else "the search"
     yield Table(title, (*SETTINGS, *padded, *FIGURES), rows)
     if tuned.verdict is not None:
-        rounds = [(f"{at}", figure(default), figure(best)) for at, (default, best) in enumerate(zip(*sides(tuned), strict=True), start=1)]
-        name = "median" if all(min(side) for side in sides(tuned)) else "median, where kept"
-        medians = (name, *(figure(middle(side)) for side in sides(tuned)))
+        sides = (tuned.verdict.default, tuned.verdict.best)
+        rounds = [(f"{at}", figure(default), figure(best)) for at, (default, best) in enumerate(zip(*sides, strict=True), start=1)]
+        name = "median" if all(map(min, sides)) else "median, where kept"
+        medians = (name, *(figure(middle(side)) for side in sides))
         yield Table("in turn, responses/s", ("round", NOW, "best of the search"), [*map(Row, rounds), Row(medians, "main")])
 
 
@@ -67,11 +68,6 @@ def unshared_words(config: ModelConfig) -> str:
     """A notice for users where requests share no run; config: the server's."""
     why, cure = why_alone(config)
     return why and f"Requests of this model share no run ({why}), and tune does not change that" + (f": {cure}" if cure else "")
-
-
-def sides(tuned: Tuned) -> tuple[list[float], list[float]]:
-    assert tuned.verdict is not None
-    return tuned.verdict.default, tuned.verdict.best
 
 
 def figure(score: float) -> str:

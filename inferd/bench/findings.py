@@ -48,20 +48,21 @@ def parse_slo(text: str) -> Slo:
         name, _, value = (piece.strip() for piece in part.partition("="))
         name = "p999" if name == "p99.9" else name
         if name == "errors":
-            errors = _number(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+            errors = number_in(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
             if not 0 <= errors < 1:
                 raise ConfigError(f"--slo {text}: errors: expected a share from 0 to 1 or a percentage as in errors=0.1%, got {value!r}")
             continue
-        unit = next((unit for unit in UNITS_US if value.endswith(unit) and _number(value.removesuffix(unit)) > 0), "")
+        unit = next((unit for unit in UNITS_US if value.endswith(unit) and number_in(value.removesuffix(unit)) > 0), "")
         if name not in FIGURES or not unit or name in limits:
             raise ConfigError(f"--slo {text}: expected FIGURE=TIME as in p99=10ms, with {', '.join(FIGURES)} once each and µs, ms or s")
-        limits[name] = _number(value.removesuffix(unit)) * UNITS_US[unit]
+        limits[name] = number_in(value.removesuffix(unit)) * UNITS_US[unit]
     if not limits:
         raise ConfigError(f"--slo {text}: expected a latency, too, as in p99=10ms,errors=0.1%")
     return Slo(limits, errors)
 
 
-def _number(text: str) -> float:
+def number_in(text: str) -> float:
+    """A finite number; NaN for what is none."""
     try:
         number = float(text)
     except ValueError:

@@ -243,7 +243,8 @@ def _fill_in(
     guessed = [spec for spec in specs if spec.name not in fixed and _unsized_axes(spec, sizes)]
     generator = np.random.default_rng(seed)
     drawn = [_drawn(specs, fixed, sizes, rows or _rows(description.inputs, each) or 1, generator) for each in arrays]
-    _check_drawn(specs, drawn)
+    widths = {spec.name: DTYPES[spec.datatype].itemsize for spec in specs}
+    _check_held(sum(math.prod(shape) * widths[name] for each in drawn for name, shape in each.items()))
     for each, made in zip(arrays, drawn, strict=True):
         values, _ = reading.random_inputs(specs, made, int(generator.integers(1 << 32)))
         each |= reading.suit(values, specs)[0]
@@ -265,11 +266,6 @@ def _drawn(
             if each.applies(spec):
                 made[spec.name][each.axis] = size
     return made
-
-
-def _check_drawn(specs: Sequence[Spec], drawn: Sequence[Mapping[str, Sequence[int]]]) -> None:
-    widths = {spec.name: DTYPES[spec.datatype].itemsize for spec in specs}
-    _check_held(sum(math.prod(shape) * widths[name] for each in drawn for name, shape in each.items()))
 
 
 def _unsized_axes(spec: Spec, sizes: Sequence[Sizes]) -> list[int]:

@@ -53,18 +53,12 @@ class Histogram:
         self.sum_ns += value * times
         self.max_ns, self.min_ns = max(self.max_ns, value), min(self.min_ns, value)
 
-    def add(self, other: Histogram) -> None:
-        """Takes in all of another one."""
-        self.counts += other.counts
-        self.sum_ns += other.sum_ns
-        self.max_ns, self.min_ns = max(self.max_ns, other.max_ns), min(self.min_ns, other.min_ns)
-
     def sparse(self) -> Sparse:
         buckets = np.flatnonzero(self.counts)
         return Sparse(buckets, self.counts[buckets], self.sum_ns, self.max_ns, self.min_ns)
 
     def add_sparse(self, other: Sparse) -> None:
-        """The same as add."""
+        """Takes in all of another one."""
         self.counts[other.buckets] += other.counts
         self.sum_ns += other.sum_ns
         self.max_ns, self.min_ns = max(self.max_ns, other.max_ns), min(self.min_ns, other.min_ns)

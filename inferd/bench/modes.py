@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from inferd.bench import findings
-from inferd.bench.findings import Findings, Judged, Slo, judge, judged, per_second
+from inferd.bench.findings import Findings, Judged, Slo, judge, judged, number_in, per_second
 from inferd.bench.measurement import Load, Measurement
 from inferd.errors import ConfigError, InferdError
 
@@ -158,10 +158,7 @@ def parse_ramp(text: str) -> list[float]:
 
 def _positive(text: str) -> float:
     """0 for what is no number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        return 0.0
+    value = number_in(text)
     return value if 0 < value < 1e12 else 0.0
 
 

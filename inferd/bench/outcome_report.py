@@ -12,7 +12,7 @@ import msgspec
 from inferd.bench.compare import compare_measurements
 from inferd.bench.conclusion import as_fields, conclude
 from inferd.bench.findings import Curve, Search, Stress, Versions
-from inferd.bench.report import make
+from inferd.bench.report import ENDED, make
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ def report_of(
     summary = {"words": found.words(), **msgspec.to_builtins(found)} if found is not None else {}
     if isinstance(found, Versions):
         summary["comparisons"] = msgspec.to_builtins(compare_rounds(model, outcome.measurements))
-    ended = [f"ended early: {outcome.ended}"] if outcome.ended else []
+    ended = [ENDED + outcome.ended] if outcome.ended else []
     if outcome.mode == "mlperf" and summary.get("valid"):
         ended.append(NO_SUBMISSION)
     made = make(

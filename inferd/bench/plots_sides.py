@@ -32,7 +32,7 @@ def rounds(report: Report) -> Chart | None:
     return in_rounds("rounds", "Round by round", sides)
 
 
-def forest(comparison: Comparison, name: str = "changes") -> Chart | None:
+def forest(comparison: Comparison) -> Chart | None:
     """Each figure's change and its interval."""
     shown = [change for change in comparison.changes if change.change is not None and change.unit != "%" and change.verdict]
     if not shown:
@@ -46,7 +46,7 @@ def forest(comparison: Comparison, name: str = "changes") -> Chart | None:
     colours = [VERDICT_COLOURS.get(change.verdict, 8) for change in shown]
     rows = [float(len(shown) - place) for place in range(len(shown))]
     return Chart(
-        name,
+        "changes",
         f"{comparison.after} against {comparison.before}",
         f"A point is the change of a figure, the line through it its {100 * comparison.confidence:g} % interval. Changes between the "
         "dashed lines are none. What is red is worse, green better, brown unclear.",

@@ -9,6 +9,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from inferd.client_inputs.files import read_whole
+from inferd.client_inputs.inputs import listed
 from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError
 
@@ -36,10 +37,7 @@ TYPED = {  # datatype -> the field of InferTensorContents
 
 def read_recording(path: str) -> list[bytes]:
     """The messages of a file, unread. Raises ConfigError, which names the request and where it begins."""
-    try:
-        content = read_whole(path, f"--recorded {path}", MAX_FILE_BYTES, "send fewer requests")
-    except OSError as error:
-        raise ConfigError(f"--recorded {path}: cannot be read: {error.strerror}") from None
+    content = read_whole(path, f"--recorded {path}", MAX_FILE_BYTES, "send fewer requests")
     messages: list[bytes] = []
     at = 0
     while at < len(content):
@@ -79,7 +77,7 @@ def readdress(messages: Sequence[bytes], description: Description, where: str) -
             raise ConfigError(f"{where}: request {index}: expected a ModelInferRequest: {error}") from None
         for tensor in request.inputs if known else ():
             if tensor.name not in known or tensor.datatype != known[tensor.name].datatype:
-                takes = ", ".join(f"{spec.name} ({spec})" for spec in description.inputs)
+                takes = listed(description.inputs)
                 raise ConfigError(f"{where}: request {index} has the input {tensor.name} ({tensor.datatype}); the model takes: {takes}")
         request.model_name, request.model_version = description.model, description.version
         if not request.raw_input_contents:

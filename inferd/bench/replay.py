@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferd.client_inputs.inputs import listed
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from inferd.client_inputs.targets import Description
-    from inferd.record.reader import Recorded, Segments
+    from inferd.record.reader import Segments
     from inferd.tensors import Array
 
 Offsets = np.ndarray[Any, np.dtype[np.int64]]
@@ -36,18 +37,19 @@ def recorded_requests(
     where = f"--recorded {path}"
     segments = Segments([path], where)
     model = _model(segments, description.model, where)
-    takes = ", ".join(f"{spec.name} ({spec})" for spec in description.inputs)
+    takes = f"the model (the record is of {model}) takes: {listed(description.inputs)}"
     known = {spec.name: spec.datatype for spec in description.inputs}
     bodies: list[bytes] = []
     inputs: list[dict[str, Array]] = []
     held_bytes = 0
-    for row in islice(_in_order(segments, model), count):
+    in_order = sorted(segments.requests(model), key=lambda row: row.arrival_ns)  # several processes may have written the segments
+    for row in islice(in_order, count):
         request = inference.ModelInferRequest(model_name=description.model, model_version=description.version)
         for tensor in row.input_tensors:
             if segments.changed.get(tensor.name) == "hash":
                 raise ConfigError(f"{where}: the input {tensor.name} was hashed when it was recorded: such requests cannot be sent again")
             if known and known.get(tensor.name) != tensor.datatype:
-                raise ConfigError(f"{where}: {row.where}, has the input {tensor.name} ({tensor.datatype}); {_of(model)} takes: {takes}")
+                raise ConfigError(f"{where}: {row.where}, has the input {tensor.name} ({tensor.datatype}); {takes}")
             request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
             request.raw_input_contents.append(bytes(tensor.data))
             held_bytes += len(request.raw_input_contents[-1])
@@ -80,10 +82,6 @@ def arrivals_of(path: str, where: str) -> Offsets:
     return offsets
 
 
-def _of(model: str) -> str:
-    return f"the model (the record is of {model})"
-
-
 def _model(segments: Segments, asked: str, where: str) -> str:
     """The model whose requests are meant. Raises ConfigError where that is in doubt."""
     there = segments.models()
@@ -99,8 +97,3 @@ def _model(segments: Segments, asked: str, where: str) -> str:
 
 def _counts(segments: Segments) -> str:
     return ", ".join(f"{name} ({count})" for name, count in sorted(segments.models().items())[:10])
-
-
-def _in_order(segments: Segments, model: str) -> list[Recorded]:
-    """By arrival: several processes may have written the segments."""
-    return sorted(segments.requests(model), key=lambda row: row.arrival_ns)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import platform
+import ssl
 import time
+from collections import Counter
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from inferd.client_inputs.connections import Spoken
 
 SCHEMA = 1
+ENDED = "ended early: "  # so begins a notice of a run that did not come to its end
 MAX_FILE_BYTES = 256 << 20
 MOST = 1e18  # larger numbers are none that anybody measured
 
@@ -76,6 +79,11 @@ class Report(msgspec.Struct, kw_only=True):
         return sum(measured.requests - measured.failed for measured in self.measurements)
 
     @property
+    def failures(self) -> Counter[str]:
+        """How many requests failed with each code, in all measurements."""
+        return sum((Counter(measured.errors) for measured in self.measurements), Counter())
+
+    @property
     def is_unverified(self) -> bool:
         """Whether responses were to be checked, and none was."""
         checks = [measured.verified for measured in self.measurements if measured.verified]
@@ -123,10 +131,7 @@ def save(report: Report, path: str | Path) -> None:
 
 def load(path: str | Path) -> Report:
     """Reads a saved report. ConfigError says what is wrong with the file."""
-    try:
-        text = read_whole(path, str(path), MAX_FILE_BYTES, "`inferd bench --json` writes no such report")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    text = read_whole(path, str(path), MAX_FILE_BYTES, "`inferd bench --json` writes no such report")
     try:
         schema = msgspec.json.decode(text, type=Schema).schema
         if schema != SCHEMA:
@@ -206,7 +211,7 @@ def versions_here(server: str = "", spoken: Spoken | None = None) -> dict[str, s
         "python": platform.python_version(),
         "libnghttp2": nghttp2_version(),
         "tls": str(spoken or ""),
-        "openssl": openssl_version() if spoken else "",
+        "openssl": ssl.OPENSSL_VERSION if spoken else "",
         "onnxruntime": package_version("onnxruntime") or package_version("onnxruntime-gpu"),
         "kernel": f"{platform.system()} {platform.release()}",
         "cpu": f"{cpu_name()}, {usable_cores()} cores",
@@ -219,12 +224,6 @@ def nghttp2_version() -> str:
         return str(import_module("inferd._core.http2.session").nghttp2_version_text())
     except (ImportError, ValueError):  # not built; built apart from its neighbours
         return ""
-
-
-def openssl_version() -> str:
-    import ssl
-
-    return ssl.OPENSSL_VERSION
 
 
 def package_version(name: str) -> str:

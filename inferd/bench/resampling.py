@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferd.compare.statistics import drawn_blocks, student
+from inferd.compare.statistics import Floats, drawn_blocks, student
 
 if TYPE_CHECKING:
     from inferd.bench.sides import Figure, Side
@@ -20,7 +20,6 @@ ROUNDS = 4  # from so many measurements of a load on, they are what is resampled
 LEAST_INTERVALS = 4
 DRAWS = 2000
 FLOOR = 1e-130  # what is taken for 0 where logarithms are
-Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def limits(figure: Figure, before: Side, after: Side, confidence: float) -> tuple[float, float] | None:
@@ -51,7 +50,7 @@ def widening(units: int, confidence: float) -> float:
     return student(units - 1, confidence) / NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(units / (units - 1))
 
 
-def resampled(figure: Figure, side: Side, numbers: np.random.Generator) -> tuple[Numbers, int] | None:
+def resampled(figure: Figure, side: Side, numbers: np.random.Generator) -> tuple[Floats, int] | None:
     """The figure in many resamplings of a side, over its value in all of it, and how many independent units there were."""
     series: list[list[tuple[float, float | None]]]
     if len(side.rounds) >= ROUNDS:

@@ -8,14 +8,10 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from inferd.errors import ConfigError, InferdError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 COLUMNS = 4  # int64 each: intended, sent, done in ns, code
 ROW_BYTES = 8 * COLUMNS
@@ -40,7 +36,7 @@ class Samples(AbstractContextManager["Samples"]):
             raise InferdError(f"{path}: cannot be written: {error.strerror}") from None
         self._write_beginning()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         with suppress(OSError):  # a full disk has been said
             self._file.close()
         self._unfinished.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ Never in here: a clock. Nobody waits; the generator asks for the starts of the n
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,12 +20,12 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from inferd.bench.replay import Offsets
+
 BLOCK = 4096  # arrivals drawn at once; a part of what the seed means, as two streams are drawn in turn
 LOWEST_RATE, HIGHEST_RATE = 1e-3, 100e6  # a second
 LARGEST_BURST = 1_000_000
 KINDS = "constant, poisson, burst:N, trace:FILE or trace:FILE:COLUMN"
-
-Offsets = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Arrivals:
@@ -49,7 +50,8 @@ class Arrivals:
         self.restart()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.kind, self.rate, self.burst, self.seed, self.trace, self.of, self.part)
+        options: dict[str, Any] = {"burst": self.burst, "seed": self.seed, "trace": self.trace, "of": self.of, "part": self.part}
+        return partial(Arrivals, self.kind, self.rate, **options), ()
 
     @property
     def ended(self) -> bool:
@@ -111,10 +113,6 @@ class Arrivals:
             if self.of > 1:
                 starts = starts[lots.integers(self.of, size=BLOCK) == self.part]
             yield starts.astype(np.int64)
-
-
-def _again(kind: str, rate: float, burst: int, seed: int, trace: Offsets | None, of: int, part: int) -> Arrivals:
-    return Arrivals(kind, rate, burst=burst, seed=seed, trace=trace, of=of, part=part)
 
 
 def parse(text: str, rate: float, seed: int = 0) -> Arrivals:

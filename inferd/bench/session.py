@@ -26,7 +26,6 @@ from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from inferd.bench.findings import Slo
     from inferd.bench.inputs import Requests
@@ -84,7 +83,7 @@ class Session(AbstractContextManager["Session"]):
         json: bool = False,
     ) -> None:
         self.target, self.metadata, self.reach = target, tuple(metadata), reach
-        self._token = reach.metadata()
+        self._said = (*self.metadata, *reach.metadata())  # with every request
         self.spin, self.samples, self.log, self.trace = spin, samples, log, trace
         self.local = target.startswith(EMBEDDED)
         self.notices: list[str] = []
@@ -182,7 +181,7 @@ class Session(AbstractContextManager["Session"]):
             )
         return self._verifiers[version].anew()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._stack.close()
 
     def run(self, load: Load, version: str = "", watch: Callable[[Interval], None] | None = None) -> Measurement:
@@ -221,14 +220,13 @@ class Session(AbstractContextManager["Session"]):
         return measured
 
     def _asked(self) -> generator.Target:
-        return generator.Target(self.address, (*self.metadata, *self._token), self.reach)
+        return generator.Target(self.address, self._said, self.reach)
 
     def _sent(self, requests: Requests, load: Load) -> list[bytes]:
         """The bodies as a generator sends them."""
         if self.endpoint is None:
             return requests.bodies
-        metadata = (*self.metadata, *self._token)
-        return whole_requests(self.endpoint, requests.bodies, metadata, binary=self.binary, timeout_ms=load.deadline_ms)
+        return whole_requests(self.endpoint, requests.bodies, self._said, binary=self.binary, timeout_ms=load.deadline_ms)
 
     def _look_after(self, reader: Reader, measured: Measurement) -> None:
         """Ctrl-C ends the looking, too, and costs nothing that was measured."""

@@ -52,7 +52,7 @@ class Side:
             return None
         whole = Histogram()
         for measured in self.rounds:
-            whole.add(decode(measured.histogram))
+            whole.add_sparse(decode(measured.histogram).sparse())
         return Latency.of(whole)
 
 

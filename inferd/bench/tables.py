@@ -110,14 +110,11 @@ def warnings(report: Report) -> Iterator[Line]:
 def failures(report: Report) -> Iterator[Line]:
     """Errors by code, with the first message of each."""
     measured, mark = report.measurements, "" if report.kind in EXPECTING_ERRORS else "bad"
-    codes: dict[str, int] = {}
     messages: dict[str, str] = {}
     for one in measured:
-        for code, count in one.errors.items():
-            codes[code] = codes.get(code, 0) + count
         messages = one.error_messages | messages
     asked = sum(one.requests for one in measured)
-    for code, count in sorted(codes.items(), key=lambda entry: -entry[1])[:MOST_CODES]:
+    for code, count in report.failures.most_common(MOST_CODES):
         message = f": {one_line(messages[code])}" if messages.get(code) else ""
         yield Line(f"{count:,} of {asked:,} requests failed with {one_line(code)}{message}", mark)
 

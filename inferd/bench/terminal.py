@@ -19,7 +19,6 @@ from inferd.bench.verdicts import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
     from inferd.bench.measurement import Interval, Measurement
     from inferd.bench.report import Report
@@ -185,7 +184,7 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._live is not None:
             with suppress(OSError):
                 self._live.update("", refresh=True)
@@ -288,16 +287,12 @@ class Progress:
             self._stream.flush()
 
 
-def percentiles(p50_us: float, p99_us: float) -> str:
-    return f"p50 {duration(p50_us)}  p99 {duration(p99_us)}" if p99_us else "no latency"
-
-
 def figures(interval: Interval, requests: int, errors: int, load: Load) -> str:
     """Now, and so far."""
     now = interval.requests / interval.duration_s if interval.duration_s else 0.0
     asked = f" of {number_of(load.rate)}/s" if load.rate else ""
     late = f"  sent late p99 {duration(interval.late_p99_us)}" if load.rate else ""
-    latency = percentiles(interval.p50_us, interval.p99_us)
+    latency = f"p50 {duration(interval.p50_us)}  p99 {duration(interval.p99_us)}" if interval.p99_us else "no latency"
     return (
         f"{interval.at_s + interval.duration_s:.1f} s  {requests:,} requests  {number_of(now)}/s{asked}  {latency}{late}  {errors:,} errors"
     )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inferd.bench import replay
-from inferd.bench.replay import is_record
+from inferd.bench.replay import Offsets, is_record
 from inferd.client_inputs.files import read_whole
 from inferd.errors import ConfigError
 
@@ -30,7 +30,6 @@ LONGEST_S = 366 * 86400.0  # from the first arrival to the last
 MAX_BYTES = 256 << 20
 MOST_NAMES = 10  # that a message names
 
-Offsets = np.ndarray[Any, np.dtype[np.int64]]
 Seconds = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -43,10 +42,7 @@ def read(text: str) -> Offsets:
     if not path.exists() and ":" in text:
         before, _, column = text.rpartition(":")
         path = Path(before)
-    try:
-        content = read_whole(path, where, MAX_BYTES, "keep the column of times, or a part of the lines")
-    except OSError as error:
-        raise ConfigError(f"{where}: {error.strerror or error}") from None
+    content = read_whole(path, where, MAX_BYTES, "keep the column of times, or a part of the lines")
     seconds = None if column else _numbers(content)
     if seconds is None:
         seconds = _times(path, content, column)

@@ -259,13 +259,10 @@ class Run:
         """A trial that differs only in a limit of rows that no run came up to in either."""
         for settings, trial in self.found.items():
             if asked.rows and replace(settings, rows=asked.rows) == asked:
-                largest = max(map(largest_run, self.trials_of(settings)), default=0)
+                largest = max((largest_run(trial) for trial in self.trials if trial.settings == settings), default=0)
                 if 0 < largest < settings.rows and largest < asked.rows:
                     return trial
         return None
-
-    def trials_of(self, settings: Settings) -> list[Trial]:
-        return [trial for trial in self.trials if trial.settings == settings]
 
     def _settle(self, stage: str, server: Server, to_beat: float) -> None:
         """With a target: more in flight as long as that brings more and keeps it, less until it is kept or cannot win any more."""

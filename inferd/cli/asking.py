@@ -27,7 +27,11 @@ class Asked:
     timeout_s: float
 
     def opened(self) -> AbstractContextManager[Any]:
-        return opened(self.target, self.reach, self.verb)
+        """A grpc.Channel, or the SDK's like it where the target is a URL, closed at the end; a status of the server becomes an
+        InferdError."""
+        if isinstance(self.target, str):
+            return _over_http(self.target, self.reach)
+        return _over_grpc(self.target, self.reach, self.verb)
 
     def call(
         self, method: str, request: Any, response: Any, *, channel: Any = None, meanwhile: Callable[[Any, Any], None] | None = None
@@ -41,14 +45,6 @@ class Asked:
         if meanwhile is not None:
             meanwhile(channel, future)
         return future.result()
-
-
-@contextmanager
-def opened(target: Address | str, reach: Reach, verb: str) -> Iterator[Any]:
-    """A grpc.Channel, or the SDK's like it where the target is a URL, closed at the end; a status of the server becomes an InferdError.
-    verb: the command, which errors name."""
-    with _over_http(target, reach) if isinstance(target, str) else _over_grpc(target, reach, verb) as channel:
-        yield channel
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from inferd.cli.bench_report import written
 from inferd.cli.duration import Duration
-from inferd.cli.exit_codes import ExitCode, of_verdict
+from inferd.cli.exit_codes import VERDICTS, ExitCode
 from inferd.cli.number import Fraction, Whole
 from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of, with_options
 from inferd.cli.request_options import REQUESTS
@@ -261,7 +261,7 @@ def exit_code(made: Report, outcome: Outcome, fail_on: Sequence[str]) -> ExitCod
     unwanted = (CLIENT_BOUND in fail_on and is_client_bound(made)) or (INCONCLUSIVE in fail_on and word is Word.INCONCLUSIVE)
     if unwanted or outcome.has_failed(may_fail=any(each.figure == ERRORS for each in conditions_of(made))):
         return ExitCode.FAILED
-    return of_verdict(word.value)
+    return VERDICTS[word.value]
 
 
 def settings_of(given: dict[str, Any], load: Load, spin: bool | None) -> dict[str, Any]:

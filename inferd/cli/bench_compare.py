@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
-from inferd.cli.exit_codes import ExitCode, of_verdict, sentence
+from inferd.cli.exit_codes import VERDICTS, ExitCode, sentence
 from inferd.cli.number import share_option
 from inferd.cli.say import echo, painted
 from inferd.cli.typed import typed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COLOURS = {"worse": "red", "better": "green", "unclear": "yellow"}
 
@@ -28,17 +25,7 @@ COLOURS = {"worse": "red", "better": "green", "unclear": "yellow"}
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
 @click.option("--html", metavar="FILE", help="Write a page to look at: one file, with a chart.")
 @click.option("--force", is_flag=True, help="Compare different models or loads, too.")
-def compare(
-    before: str | Path,
-    after: str | Path,
-    threshold: float,
-    confidence: float,
-    margin: float,
-    fail_on_unclear: bool,
-    as_markdown: bool,
-    html: str | None,
-    force: bool,
-) -> int:
+def compare(before: str, after: str, fail_on_unclear: bool, as_markdown: bool, html: str | None, **given: Any) -> int:
     """Compare two reports that `inferd bench --json` wrote, and say whether anything became worse.
 
     With four rounds or more on each side (--rounds, --versions), a figure is worse if it changed by more than the threshold. Its confidence
@@ -51,13 +38,10 @@ def compare(
 
     if html:
         report.check_writable(html)
-
-    made = comparing.compare(
-        report.load(before), report.load(after), threshold=threshold, confidence=confidence, margin=margin, force=force
-    )
+    made = comparing.compare(report.load(before), report.load(after), **given)
     if html:
         report.write_text(html, pages.comparison_page(made, typed("bench", ["compare", *(click.get_current_context().obj or [])])))
     echo(verdicts.markdown(made) if as_markdown else verdicts.plain(made, partial(painted, COLOURS)))
     if made.worse or (fail_on_unclear and made.unclear):
         return ExitCode.FAILED
-    return of_verdict(conclusion.of_comparison(made).word.value)
+    return VERDICTS[conclusion.of_comparison(made).word.value]

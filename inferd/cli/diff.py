@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from inferd.cli.duration import Duration, timeout_option
-from inferd.cli.exit_codes import ExitCode, of_verdict
+from inferd.cli.exit_codes import VERDICTS, ExitCode
 from inferd.cli.number import Fraction, Whole, share_option
 from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
 from inferd.cli.say import complain, echo, one_line, painted, say
@@ -184,7 +184,7 @@ def diff(
     else:
         echo(words.plain(report, partial(painted, COLOURS)))
     assert report.verdict is not None
-    return of_verdict(report.verdict.word.value)
+    return VERDICTS[report.verdict.word.value]
 
 
 def as_json(report: Any) -> str:

@@ -155,14 +155,8 @@ def _transport(settings: Settings) -> Iterator[Fact]:
         flavour = build_flavour(core.__file__)
         yield Fact(area, "build", flavour, note="" if flavour.startswith("release") else "for development: slower than a release build")
     there = find_spec("uvloop") is not None
-    loop = "uvloop" if settings.uvloop and there else "asyncio"
-    yield Fact(area, "event loop", loop, note=_about_asyncio(settings, there) if loop == "asyncio" else "")
-
-
-def _about_asyncio(settings: Settings, there: bool) -> str:
-    """The cost of a server without uvloop."""
-    words = "" if not settings.uvloop else "uvloop is not installed; " if not there else ""
-    return f"{words}asyncio costs some microseconds a request more" if words else ""
+    note = "uvloop is not installed; asyncio costs some microseconds a request more" if settings.uvloop and not there else ""
+    yield Fact(area, "event loop", "uvloop" if settings.uvloop and there else "asyncio", note=note)
 
 
 def _import(name: str) -> Any:

@@ -97,10 +97,6 @@ COMMANDS: dict[str, dict[ExitCode, str]] = {
 }
 
 
-def of_verdict(word: str) -> ExitCode:
-    return VERDICTS[word]
-
-
 def sentence(command: str) -> str:
     """The codes of a command, for its --help."""
     return "Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in COMMANDS[command].items()) + "."

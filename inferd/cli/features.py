@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -54,18 +54,7 @@ def features() -> None:
 )
 @click.option("--model-version", type=Whole(1), default=1, show_default=True, metavar="N", help="Folder of the version.")
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
-def export(
-    pipeline: Path,
-    model: Path | None,
-    sample: Path | None,
-    guess: bool,
-    tolerance: float,
-    allow_differences: bool,
-    features_only: bool,
-    form: str,
-    model_version: int,
-    force: bool,
-) -> int:
+def export(pipeline: Path, model: Path | None, tolerance: float, form: str, model_version: int, **given: Any) -> int:
     """Write a model of a fitted scikit-learn pipeline: features and estimator as one ONNX graph, and the steps that read records.
 
     PIPELINE is a joblib or pickle file. RUN IT ON FILES THAT YOU TRUST ONLY: reading one runs whatever code it holds. MODEL is the
@@ -81,23 +70,10 @@ def export(
     """
     from inferd.scikit_learn import export as make
 
-    if not tolerance >= 0:
-        raise click.UsageError(f"--tolerance {tolerance}: expected 0 or more")
     if pipeline.is_file():
         say(f"note: reading {pipeline} runs whatever code it holds: export files that you trust only", err=True)
     folder = model or Path(pipeline.stem)
-    exported = make(
-        pipeline,
-        folder,
-        sample=sample,
-        guess=guess,
-        tolerance=tolerance,
-        form=form.upper(),
-        version=model_version,
-        features_only=features_only,
-        allow_differences=allow_differences,
-        force=force,
-    )
+    exported = make(pipeline, folder, tolerance=tolerance, form=form.upper(), version=model_version, **given)
     _show(exported, tolerance)
     return ExitCode.OK if exported.files else ExitCode.FAILED
 

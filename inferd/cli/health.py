@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from inferd.cli.asking import opened
+from inferd.cli.asking import Asked
 from inferd.cli.duration import timeout_option
 from inferd.cli.exit_codes import ExitCode
 from inferd.cli.reaching import reaches_by_tls
@@ -46,9 +46,7 @@ def health(target: Address | str, service: str, timeout: float, reach: Reach) ->
 
 def ask(target: Address | str, service: str, timeout_s: float, reach: Reach) -> str:
     """The name of the ServingStatus. InferdError where there is none."""
-    with opened(target, reach, "health") as channel:
-        from inferd.protocol.health import HealthCheckRequest, HealthCheckResponse
+    from inferd.protocol.health import HealthCheckRequest, HealthCheckResponse
 
-        check = channel.unary_unary(CHECK, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
-        response = check(HealthCheckRequest(service=service), timeout=timeout_s)
+    response = Asked("health", target, reach, timeout_s).call(CHECK, HealthCheckRequest(service=service), HealthCheckResponse)
     return str(HealthCheckResponse.ServingStatus.Name(response.status))

@@ -14,13 +14,14 @@ import click
 from inferd.cli.asking import Asked, tried, waited
 from inferd.cli.duration import timeout_option
 from inferd.cli.health import address
-from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of, with_options
+from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
 from inferd.cli.say import one_line, say
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
 CHECK = "check."  # begins the name of a property that says what a check found
@@ -68,9 +69,10 @@ def _target(ctx: click.Context, param: click.Parameter, text: str) -> Address | 
 @click.group(subcommand_metavar="ACTION ...")
 @click.argument("target", metavar="TARGET", callback=_target)
 @timeout_option("10m", "Longest wait for the response.")
-@with_options(TOKEN_FILE, *TLS)
+@TOKEN_FILE
+@reaches_by_tls
 @click.pass_context
-def models(ctx: click.Context, /, target: Address | str, timeout: float, **given: Any) -> None:
+def models(ctx: click.Context, /, target: Address | str, timeout: float, reach: Reach) -> None:
     """List a server's models, and change them while it serves.
 
     TARGET is host:port for gRPC, or a URL such as http://host:port. The actions load and unload need a server with --model-control
@@ -82,7 +84,7 @@ def models(ctx: click.Context, /, target: Address | str, timeout: float, **given
     inferd models localhost:8001 label digits stable 2
     inferd models localhost:8001 rollback digits stable
     """
-    ctx.obj = Asked("models", target, reach_of({name: given.get(name) for name in FLAGS}), timeout)
+    ctx.obj = Asked("models", target, reach, timeout)
 
 
 @models.command("list")

@@ -16,12 +16,14 @@ from inferd.cli.asking import Asked
 from inferd.cli.duration import Duration, timeout_option
 from inferd.cli.health import address
 from inferd.cli.number import share_of
-from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of, with_options
+from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls, with_options
 from inferd.cli.say import aligned, echo, one_line, printable, say
+from inferd.config.units import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from inferd.client_inputs.reach import Reach
     from inferd.config import Address
 
 SERVICE = "/inferd.v1.Rollouts"
@@ -35,12 +37,11 @@ def _asking(command: Callable[..., Any]) -> Any:
     """A command with TARGET, and the options that reach it; it gets an Asked first."""
 
     @wraps(command)
-    def called(target: Address | str, timeout: float, **given: Any) -> Any:
-        reach = reach_of({name: given.pop(name, None) for name in FLAGS})
+    def called(target: Address | str, timeout: float, reach: Reach, **given: Any) -> Any:
         return command(Asked("rollout", target, reach, timeout), **given)
 
     target = click.argument("target", metavar="TARGET", callback=address)
-    return with_options(target, timeout_option("10m", "Longest wait for the response."), TOKEN_FILE, *TLS)(called)
+    return with_options(target, timeout_option("10m", "Longest wait for the response."), TOKEN_FILE)(reaches_by_tls(called))
 
 
 def statuses(asked: Asked, model: str) -> Sequence[Any]:
@@ -86,8 +87,6 @@ def _guards(ctx: click.Context, param: click.Parameter, texts: Sequence[str]) ->
 GUARD = click.option(
     "--guard", "guards", multiple=True, metavar="NAME=LIMIT", callback=_guards, help="The limit of a guard, such as errors=2%; repeatable."
 )
-REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the audit log.")
-JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
 @click.group(subcommand_metavar="ACTION ...")
@@ -111,12 +110,12 @@ def rollout() -> None:
 @click.argument("version", type=click.IntRange(1), required=False)
 @click.option("--sample", default="100%", metavar="SHARE", callback=_sample, help="Share of requests that the candidate runs, too. [100%]")
 @GUARD
-def shadow(asked: Asked, model: str, version: int | None, sample: float, guards: dict[str, float]) -> None:
+def shadow(asked: Asked, **given: Any) -> None:
     """Have VERSION run requests beside the stable version. Its responses are compared, and never sent.
 
     VERSION: by default the newest one that is not the stable one.
     """
-    _start(asked, model, "SHADOW", version, sample=sample, guards=guards)
+    _start(asked, "SHADOW", **given)
 
 
 @rollout.command()
@@ -127,43 +126,32 @@ def shadow(asked: Asked, model: str, version: int | None, sample: float, guards:
 @click.option(
     "--sample", default="100%", metavar="SHARE", callback=_sample, help="Requests of the stable version that are compared. [100%]"
 )
-@click.option("--dwell", type=Duration(zero=True), help="The least time at a step. [1m]")
-@click.option("--patience", type=Duration(zero=True), help="The time without a decision until it holds its share. [1h]")
+@click.option("--dwell", "dwell_s", type=Duration(zero=True), help="The least time at a step. [1m]")
+@click.option("--patience", "patience_s", type=Duration(zero=True), help="The time without a decision until it holds its share. [1h]")
 @click.option("--promote-unjudged", is_flag=True, help="Go past the first step without a guard on predictions (flips, mean, outcome).")
 @GUARD
-def canary(
-    asked: Asked,
-    model: str,
-    version: int | None,
-    steps: list[float],
-    sample: float,
-    dwell: float | None,
-    patience: float | None,
-    promote_unjudged: bool,
-    guards: dict[str, float],
-) -> None:
+def canary(asked: Asked, **given: Any) -> None:
     """Send a growing share of requests to VERSION, and roll back when the evidence says so.
 
     VERSION: by default the newest one that is not the stable one. The usual guards judge errors and p99 alone. Responses are compared
     and shown; the canary goes past its first step with a guard of flips, mean or outcome, or with --promote-unjudged.
     """
-    times = {"dwell_s": dwell, "patience_s": patience}
-    _start(asked, model, "CANARY", version, steps=steps, sample=sample, guards=guards, promote_unjudged=promote_unjudged, **times)
+    _start(asked, "CANARY", **given)
 
 
-def _start(asked: Asked, model: str, kind: str, version: int | None, **given: Any) -> None:
+def _start(asked: Asked, kind: str, model: str, version: int | None, **given: Any) -> None:
+    """given: the other fields of the request, as the options name them."""
     from inferd.protocol import options
 
     request = options.StartRolloutRequest(model_name=model, kind=options.RolloutKind.Value(kind), candidate_version=version or 0, **given)
-    for line in plain(asked.call(f"{SERVICE}/Start", request, options.RolloutStatus)):
-        say(line)
+    _order(asked, "Start", request)
 
 
 @rollout.command()
 @_asking
 @click.argument("model", required=False)
 @click.option("--once", is_flag=True, help="Do not go on until the rollout ends.")
-@JSON
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def status(asked: Asked, model: str | None, once: bool, as_json: bool) -> None:
     """Show rollouts: the split, the evidence of each guard, and what would promote or roll back.
 
@@ -184,37 +172,29 @@ def status(asked: Asked, model: str | None, once: bool, as_json: bool) -> None:
         _live(asked, model or "")
 
 
-@rollout.command()
-@_asking
-@click.argument("model")
-@REASON
-def promote(asked: Asked, model: str, reason: str) -> None:
-    """End a rollout: the label stable names the candidate, and all requests go there."""
-    _end(asked, "Promote", model, reason)
+def _ending(name: str, method: str, words: str) -> None:
+    """Adds an action that ends a rollout."""
+
+    @rollout.command(name, help=words)
+    @_asking
+    @click.argument("model")
+    @click.option("--reason", default="", metavar="TEXT", help="Why, for the audit log.")
+    def end(asked: Asked, model: str, reason: str) -> None:
+        from inferd.protocol import options
+
+        _order(asked, method, options.RolloutRequest(model_name=model, reason=reason))
 
 
-@rollout.command()
-@_asking
-@click.argument("model")
-@REASON
-def rollback(asked: Asked, model: str, reason: str) -> None:
-    """End a rollout: all requests go to the stable version."""
-    _end(asked, "RollBack", model, reason)
+_ending("promote", "Promote", "End a rollout: the label stable names the candidate, and all requests go there.")
+_ending("rollback", "RollBack", "End a rollout: all requests go to the stable version.")
+_ending("stop", "Stop", "End a rollout without a verdict.")
 
 
-@rollout.command()
-@_asking
-@click.argument("model")
-@REASON
-def stop(asked: Asked, model: str, reason: str) -> None:
-    """End a rollout without a verdict."""
-    _end(asked, "Stop", model, reason)
-
-
-def _end(asked: Asked, method: str, model: str, reason: str) -> None:
+def _order(asked: Asked, method: str, request: Any) -> None:
+    """Begins or ends a rollout, and shows it as it is then."""
     from inferd.protocol import options
 
-    for line in plain(asked.call(f"{SERVICE}/{method}", options.RolloutRequest(model_name=model, reason=reason), options.RolloutStatus)):
+    for line in plain(asked.call(f"{SERVICE}/{method}", request, options.RolloutStatus)):
         say(line)
 
 
@@ -239,10 +219,6 @@ def counts(each: Any) -> str:
 
 
 WORDS = {"p99": "slow requests (p99)", "mean": "mean, in spreads", "outcome": "bad outcomes"}  # of guards, for people
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
 
 
 def figure(guard: str, value: float) -> str:

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from inferd.cli.bench_report import written
 from inferd.cli.duration import Duration
-from inferd.cli.exit_codes import ExitCode, of_verdict
+from inferd.cli.exit_codes import VERDICTS, ExitCode
 from inferd.cli.number import Fraction, Whole
 from inferd.cli.reaching import with_options
 from inferd.cli.request_options import REQUESTS
@@ -25,7 +25,6 @@ from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import TracebackType
 
     from inferd.bench.buckets import Lengths
     from inferd.bench.candidate import Subject
@@ -109,7 +108,7 @@ def tune(**given: Any) -> int:
     """
     require_onnxruntime()
     require_client()
-    from inferd.bench import evidence, terminal
+    from inferd.bench import evidence, report, terminal
     from inferd.bench import tune as tuning
     from inferd.bench.candidate import locate
     from inferd.bench.interrupts import interrupted_once
@@ -130,7 +129,9 @@ def tune(**given: Any) -> int:
                 keep=progress.keep,
             )
         tuned = tuned._replace(unshared=seen.unshared)
-        made = report_of(given, subject, tuned, target, seen.notices)
+        flags = {name: value for name, value in given.items() if value is not None and value is not False and value not in ((), "")}
+        place, versions = str(given["path"]), report.versions_here()
+        made = evidence.report_of(tuned, target, place, subject.name, flags, versions, seen.notices, typed_here())
         said, failures = write(given, subject, tuned, target, output, made)  # whoever reads the tables
         parts = terminal.Parts(terminal.result(made), heading(made), [*evidence.tables(tuned)], evidence.sentences(tuned, target)[1:])
         echo(terminal.show(parts, rich=terminal.is_rich(sys.stdout)))
@@ -138,15 +139,7 @@ def tune(**given: Any) -> int:
             click.echo(said)
         if failures:
             raise InferdError("; ".join(failures))
-        return ExitCode.INTERRUPTED if tuned.interrupted else of_verdict(made.verdict["word"])
-
-
-def report_of(given: dict[str, Any], subject: Subject, tuned: Tuned, target: Target, notices: list[str]) -> Report:
-    from inferd.bench import evidence, report
-
-    flags = {name: value for name, value in given.items() if value is not None and value is not False and value not in ((), "")}
-    said = typed_here()
-    return evidence.report_of(tuned, target, str(given["path"]), subject.name, flags, report.versions_here(), notices, said)
+        return ExitCode.INTERRUPTED if tuned.interrupted else VERDICTS[made.verdict["word"]]
 
 
 def write(given: dict[str, Any], subject: Subject, tuned: Tuned, target: Target, output: Path, made: Report) -> tuple[str, list[str]]:
@@ -337,7 +330,7 @@ class TuneProgress:
             self._task = self._bar.add_task("", total=self._budget_s)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._bar is not None:
             with suppress(OSError):
                 self._bar.stop()

@@ -232,7 +232,7 @@ def spoken(address: Address, reach: Reach, context: ssl.SSLContext) -> Spoken:
             if not address.http:
                 handshake.greet(GREETED_S)
         except OSError as error:
-            raise InferdError(f"{address}: {_turned_away(reach, error)}") from None
+            raise InferdError(f"{address}: it ended the connection after the TLS handshake ({said(error)}){_cure(reach)}") from None
         return handshake.spoken
 
 
@@ -266,11 +266,6 @@ def failed(address: Address, reach: Reach, error: OSError) -> str:
     if isinstance(error, ConnectionError | ssl.SSLError):  # by TLS 1.2 that is how a server rejects a certificate
         return f"the TLS handshake failed ({said(error)}){_cure(reach)}"
     return said(error)
-
-
-def _turned_away(reach: Reach, error: OSError) -> str:
-    """Why there was nothing after the handshake."""
-    return f"it ended the connection after the TLS handshake ({said(error)}){_cure(reach)}"
 
 
 def _cure(reach: Reach) -> str:

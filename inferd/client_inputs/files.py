@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 PIECE_BYTES = 1 << 20
 
 
-def read_whole(path: str | Path, where: str, most_bytes: int, cure: str) -> bytearray:
-    """All of a file. ConfigError, which begins with `where` and ends with `cure`, if it has more bytes than that; OSError."""
-    with open(path, "rb") as file:
-        if (size := os.fstat(file.fileno()).st_size) > most_bytes:
-            raise _too_large(where, f"{size:,} bytes", most_bytes, cure)
-        return read_stream(file, where, most_bytes, cure)
+def read_whole(path: str | Path, where: str, most_bytes: int, cure: str, hint: str = "") -> bytearray:
+    """All of a file. ConfigError begins with `where`: the file cannot be read, and `hint` ends it; or it is too large, and `cure` does."""
+    try:
+        with open(path, "rb") as file:
+            if (size := os.fstat(file.fileno()).st_size) > most_bytes:
+                raise _too_large(where, f"{size:,} bytes", most_bytes, cure)
+            return read_stream(file, where, most_bytes, cure)
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror or error}{hint}") from None
 
 
 def read_stream(file: BinaryIO, where: str, most_bytes: int, cure: str) -> bytearray:
-    """The same of what is open already."""
+    """The same of what is open already. OSError: it cannot be read."""
     content = bytearray()
     try:
         while piece := file.read(PIECE_BYTES):

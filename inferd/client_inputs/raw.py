@@ -88,14 +88,15 @@ def reject_random(description: Description, specs: Sequence[Spec], csv_option: s
 def _files(files: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, bytes]]:
     """files: the option, the input, the path."""
     for option, name, source in files:
-        yield name, bytes(_content(f"{option} ", source))
+        yield name, bytes(read_whole(source, f"{option} {source}", MAX_BYTES, "a request holds no more"))
 
 
 def _texts(texts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
     """texts: the input, and TEXT or @FILE."""
     for name, text in texts:
         if _is_file_of_texts(text):
-            lines = _content("--text @", text[1:], "; of a text that begins with @ write it twice").split(b"\n")
+            hint = "; of a text that begins with @ write it twice"
+            lines = read_whole(text[1:], f"--text {text}", MAX_BYTES, "a request holds no more", hint).split(b"\n")
             found = [bytes(line).removesuffix(b"\r") for line in lines if line.strip()]
             if not found:
                 raise ConfigError(f"--text {text}: expected a text a line, got a file without any: write one, or give the text itself")
@@ -128,10 +129,3 @@ def _target(option: str, argument: str, specs: Sequence[Spec]) -> tuple[str, str
         why = f"no input that takes bytes is called {head!r}; the model has {listed(specs)}"
         raise ConfigError(f"{option} {argument}: {why}; {whole}, write {takers[0]}={argument}")
     return takers[0], argument
-
-
-def _content(option: str, source: str, cure: str = "") -> bytearray:
-    try:
-        return read_whole(source, f"{option}{source}", MAX_BYTES, "a request holds no more")
-    except OSError as error:
-        raise ConfigError(f"{option}{source}: cannot be read: {error.strerror}{cure}") from None

@@ -65,10 +65,7 @@ def _reject_wrong_names(table: Table, names: Sequence[str], may_be_absent: Conta
 
 
 def _table(where: str, source: str) -> Table:
-    try:
-        content = read_whole(source, where, MAX_FILE_BYTES, "a request holds no more")
-    except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
+    content = read_whole(source, where, MAX_FILE_BYTES, "a request holds no more")
     try:
         records = read_csv(io.StringIO(content.decode("utf-8-sig"), newline=""))
         _, header = next(records, (0, []))
@@ -95,8 +92,9 @@ def _records(table: Table, step: Any) -> list[bytes]:
     form = step.Format.Name(step.format)
     names = [column.name for column in step.columns]
     _reject_wrong_names(table, names, {column.name for column in step.columns if column.allow_absent})
-    if form == "CSV":
-        return _lines_of_csv(table, names)
+    if form == "CSV":  # the model's columns in its order, each cell as it stands
+        places = [table.header.index(name) for name in names]
+        return [write_csv([cells[place] for place in places]).encode() for _, cells in table.lines]
     columns = {written.name: _column(table, written) for written in step.columns}
     write = {"JSON": _json, "ARROW": _arrow}[form]
     records = []
@@ -107,12 +105,6 @@ def _records(table: Table, step: Any) -> list[bytes]:
         }
         records.append(write(table, number, values))
     return records
-
-
-def _lines_of_csv(table: Table, names: Sequence[str]) -> list[bytes]:
-    """The model's columns in its order, each cell as it stands."""
-    places = [table.header.index(name) for name in names]
-    return [write_csv([cells[place] for place in places]).encode() for _, cells in table.lines]
 
 
 def _json(table: Table, number: int, values: dict[str, Any]) -> bytes:

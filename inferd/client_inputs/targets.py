@@ -14,7 +14,6 @@ from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from inferd.engine.files.places import Place
     from inferd.tensors import Array
@@ -78,7 +77,7 @@ class Target(Protocol):
     """Something that runs inferences. Raises InferdError with a message for people."""
 
     def __enter__(self) -> Self: ...
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
+    def __exit__(self, *raised: object) -> None: ...
     def only_model(self) -> str: ...
     def describe(self, model: str, version: str) -> Description: ...
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Response: ...
@@ -140,7 +139,7 @@ class Remote(AbstractContextManager["Remote"]):
             self._client = self._library.Client(address, timeout=timeout_s, metadata=list(metadata), **reach.options(self._library))
         self._address, self._reach, self._request_id = address, reach, request_id or None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._client.close()
 
     def only_model(self) -> str:
@@ -199,7 +198,7 @@ class Local(AbstractContextManager["Local"]):
         self.engine = Engine(own[0] if own else path, **options)
         self._timeout_s = timeout_s
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.engine.close()
 
     def only_model(self) -> str:

@@ -144,11 +144,8 @@ class Difference(msgspec.Struct):
     outputs: dict[str, OutputDifference] = {}
 
     def merge(self, other: Difference) -> None:
-        self.requests += other.requests
-        self.changed += other.changed
-        self.flipped += other.flipped
-        self.mismatched += other.mismatched
-        self.decided += other.decided
+        for field in ("requests", "changed", "flipped", "mismatched", "decided"):
+            setattr(self, field, getattr(self, field) + getattr(other, field))
         for name, difference in other.outputs.items():
             self.outputs.setdefault(name, OutputDifference()).merge(difference)
 

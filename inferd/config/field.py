@@ -78,18 +78,16 @@ class Field(NamedTuple):
     @property
     def expected(self) -> str:
         """The form of a right value, for error messages and docs."""
-        if self.kind == "choice":
-            return "one of " + ", ".join(self.choices)
-        if self.kind == "bool":
-            return "true or false"
-        if self.kind == "list":
-            return f"a list of: {self.items}"
-        if self.kind == "file":
-            return "the path of a file"
-        if self.kind == "text":
-            return "a text that is not empty"
-        if self.kind == "mode":
-            return "a file mode of three or four octal digits such as 0660, or umask"
+        no_number = {
+            "choice": f"one of {', '.join(self.choices)}",
+            "bool": "true or false",
+            "list": f"a list of: {self.items}",
+            "file": "the path of a file",
+            "text": "a text that is not empty",
+            "mode": "a file mode of three or four octal digits such as 0660, or umask",
+        }
+        if self.kind in no_number:
+            return no_number[self.kind]
         what = {"bytes": "a size such as 64MiB", "duration": "a duration such as 30s or 100ms", "number": "a whole number"}[self.kind]
         words = "".join(f", or {word}" for word in self.words)
         low = max(self.low or 0, 0)  # below zero there are only words

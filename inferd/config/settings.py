@@ -26,12 +26,8 @@ if TYPE_CHECKING:
     from inferd.config.part_settings import PartSettings
 
 
-def _settings_of_parts() -> list[type[PartSettings]]:
-    modules = [f"{package}.settings" for package in PARTS]
-    return [import_module(module).Settings for module in modules if find_spec(module) is not None]
-
-
-OF_PARTS = _settings_of_parts()
+_modules = [f"{package}.settings" for package in PARTS]
+OF_PARTS: list[type[PartSettings]] = [import_module(module).Settings for module in _modules if find_spec(module) is not None]
 # Settings that a running server takes on SIGHUP; other changes wait for the next start.
 RELOADED = (
     *("log_level", "log_format", "drain_timeout_s", "lame_duck_s", "tls_allow"),

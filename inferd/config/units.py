@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them: 64MiB, 100ms. Exact: a text that is no whole number of its unit is an error."""
+"""Sizes, durations and shares for people: 64MiB, 100ms, 2 %. Reading is exact: a text that is no whole number of its unit is an error."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ KiB, MiB, GiB, TiB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 SIZES = {"b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4, "kib": KiB, "mib": MiB, "gib": GiB, "tib": TiB}
 DURATIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
 QUANTITY = re.compile(r"(?=\.?[0-9])([0-9]*)(?:\.([0-9]+))?\s*([A-Za-zµ]*)", re.ASCII)
+
+
+def percent(share: float) -> str:
+    """A share for people."""
+    return f"{100 * share:.3g} %"
 
 
 def parse_duration(text: str) -> int:

@@ -23,7 +23,6 @@ from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from inferd.client_inputs.targets import Description, Target
     from inferd.engine.files.places import Place
@@ -135,7 +134,7 @@ class Source(AbstractContextManager["Source"]):
     def infer(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return self._target.infer(self.description, inputs, ()).outputs
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._stack.close()
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from inferd.compare.outputs import MOST
 from inferd.compare.statistics import clopper_pearson, mcnemar
+from inferd.config.units import percent
 from inferd.diff.report import DiffVerdict, Word
 
 if TYPE_CHECKING:
@@ -124,10 +125,6 @@ def judged(found: int, count: int, limit: float) -> Word:
         return Word.WORSE if found else Word.SAME
     low, high = clopper_pearson(found, count)
     return Word.WORSE if low > limit else Word.SAME if high <= limit else Word.INCONCLUSIVE
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
 
 
 def sureness(report: Report) -> str:

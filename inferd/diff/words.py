@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 from inferd.bench.verdicts import cells, interval_words, one_line
+from inferd.config.units import percent
 from inferd.diff.report import Word
-from inferd.diff.verdict import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -59,12 +59,6 @@ class Exposition(Collector):
         """Those that are not in `beside_tables`."""
         return ()
 
-    def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
-        """Serves /metrics on threads of its own: the real port, and a function that ends it. StartError if the address is taken."""
-        server = self.bind(host, port)
-        server.start()
-        return server.server_port, server.close
-
     def bind(self, host: str, port: int) -> ScrapeServer:
         """Takes the address, where /metrics is served once the ScrapeServer is started. StartError if it is taken."""
         return ScrapeServer(host, port, SharedPages(self.wsgi_app()))

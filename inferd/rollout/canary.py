@@ -25,6 +25,7 @@ from inferd._core.batching.tally import Tally
 from inferd._core.batching.tap import Tap
 from inferd._core.inference.split import Split
 from inferd.compare.statistics import GROUPS
+from inferd.config.units import percent
 from inferd.engine.model import State
 from inferd.engine.models.labels import versions_of
 from inferd.errors import FailedPrecondition, InvalidArgument, NotFound, RequestError
@@ -310,7 +311,7 @@ class Canary:
         flips = next((each for each in self._reports() if each.guard == GuardKind.FLIPS and each.verdict is Verdict.BAD), None)
         if flips is None:
             return ""
-        between = f"{policy.percent(flips.lower)} to {policy.percent(flips.upper)}"
+        between = f"{percent(flips.lower)} to {percent(flips.upper)}"
         return (
             f"flips: {between} of decisions differ, over {flips.count} requests, and no guard judges decisions: promote it by hand, or "
             "start it with --guard flips=LIMIT, outcome=5% or with --promote-unjudged"
@@ -370,7 +371,8 @@ class Canary:
         """Evidence of the shadow that no guard asks for: it decides nothing."""
         for each in self._shadow.found.evidence if self._shadow is not None else ():
             if each.guard in policy.PAIRED and GuardKind(each.guard) not in self._limits:
-                yield msgspec.structs.replace(each, says="; ".join(filter(None, ("a report: no guard asks for it", each.says))))
+                words = filter(None, ("a report: no guard asks for it", each.explanation))
+                yield msgspec.structs.replace(each, explanation="; ".join(words))
 
     def _told_of(self, kind: GuardKind) -> str:
         """Words for people about a guard, beside its numbers."""
@@ -451,7 +453,7 @@ def _evidence(found: policy.Finding, told: str, runs: bool) -> Evidence:
     verdict = Verdict.BAD if found.fails else Verdict.OK if found.passes else Verdict.OPEN
     low, high = found.band
     if runs:
-        bound = f"{found.bound:.3g} spreads" if found.kind is GuardKind.MEAN else policy.percent(found.bound)
+        bound = f"{found.bound:.3g} spreads" if found.kind is GuardKind.MEAN else percent(found.bound)
         evidence = policy.strength(found.e_value, found.rolls_back_at)
         leads_to = (
             f"the next step comes once the band ends at {bound} or below; a rollback takes evidence that 1 of {found.rolls_back_at:.0f} "

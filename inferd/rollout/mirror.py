@@ -122,7 +122,7 @@ class Mirror:
                 self._load(pipe, ours)
                 ours.settimeout(HUNG_S)
                 self._moved_s = time.monotonic()
-                reader = threading.Thread(target=self._read, args=(pipe, child), name="shadow reads", daemon=True)
+                reader = threading.Thread(target=self._read, args=(pipe,), name="shadow reads", daemon=True)
                 reader.start()
                 self._send(pipe, child)
             except (Closed, TimeoutError):
@@ -214,7 +214,7 @@ class Mirror:
         pipe.send(Mirrored(getattr(request, "id", ""), inputs, outputs, response), parts)
         self._sent += 1
 
-    def _read(self, pipe: Pipe, child: subprocess.Popen[bytes]) -> None:
+    def _read(self, pipe: Pipe) -> None:
         """Reads the process's results until it ends."""
         with suppress(Closed):
             while True:

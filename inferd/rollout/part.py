@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from inferd.part import Part
 from inferd.rollout import audit, state
 from inferd.rollout.audit import Audit
-from inferd.rollout.kinds import KINDS
+from inferd.rollout.canary import Canary
 from inferd.rollout.ledger import Ledger
 from inferd.rollout.memory import check_memory
 from inferd.rollout.metrics import tables_of
@@ -16,7 +16,8 @@ from inferd.rollout.paths import RolloutPaths
 from inferd.rollout.rollouts import Rollouts
 from inferd.rollout.rpc import RolloutControl
 from inferd.rollout.settings import Settings
-from inferd.rollout.state import RolloutFile
+from inferd.rollout.shadow import Shadow
+from inferd.rollout.state import Kind, RolloutFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +43,8 @@ def make(given: Given) -> Part:
     ledger = Ledger(file, Audit(given.state_file(audit.FILE)))
     processes = max(given.settings.workers, 1)  # a worker's settings have the number of all
     most = given.settings.of(Settings).max_rollouts
-    rollouts = Rollouts(given.repository, given.lifecycle, asyncio.get_running_loop(), ledger, KINDS, processes, most)
+    kinds = {Kind.SHADOW: Shadow, Kind.CANARY: Canary}
+    rollouts = Rollouts(given.repository, given.lifecycle, asyncio.get_running_loop(), ledger, kinds, processes, most)
     return RolloutPart(rollouts, file if given.lifecycle is not None else None)
 
 

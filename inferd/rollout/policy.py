@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 from inferd.compare.statistics import GROUPS, MAX_FIGURE, Band, Count, Excess, MeanShift, quantile_threshold, rate_band, rate_evidence
+from inferd.config.units import percent
 
 ALPHA = 0.05  # of all guards in all processes together
 FROZEN_AFTER = 1000  # stable latencies that the threshold of p99 is made of
@@ -290,11 +291,6 @@ def strength(e_value: float, enough: float) -> str:
     if e_value <= 1.0:
         return "none"
     return f"{min(log(e_value) / log(enough), 1.0):.0%}"
-
-
-def percent(share: float) -> str:
-    """A share for people."""
-    return f"{100 * share:.3g} %"
 
 
 SAID = {

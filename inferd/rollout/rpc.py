@@ -8,6 +8,8 @@ import unicodedata
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from inferd.errors import InvalidArgument
 from inferd.part import Method
 from inferd.protocol import options
@@ -129,19 +131,7 @@ def told(rollout: Rollout) -> options.RolloutStatus:
         guards=rollout.guards,
         promote_unjudged=rollout.unjudged,
         counts=rollout.counts,
-        evidence=[
-            options.RolloutEvidence(
-                guard=each.guard,
-                count=each.count,
-                estimate=each.estimate,
-                lower=each.lower,
-                upper=each.upper,
-                limit=each.limit,
-                verdict=each.verdict,
-                explanation=each.says,
-            )
-            for each in rollout.evidence
-        ],
+        evidence=[options.RolloutEvidence(**msgspec.structs.asdict(each)) for each in rollout.evidence],
         reason=rollout.reason,
         started_unix_ns=rollout.started_ns,
         changed_unix_ns=rollout.changed_ns,

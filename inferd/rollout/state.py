@@ -67,7 +67,7 @@ class Evidence(msgspec.Struct, frozen=True):
     upper: float = 0.0
     limit: float = 0.0
     verdict: Verdict = Verdict.OPEN
-    says: str = ""  # for people: the figures, and what they would lead to
+    explanation: str = msgspec.field(default="", name="says")  # for people: the figures, and what they would lead to
 
 
 Version = Annotated[int, msgspec.Meta(ge=1, le=MAX_VERSION)]
@@ -145,10 +145,6 @@ def merged(table: Table, known: Table) -> Table:
     return {**table, **{rollout.model: rollout for rollout in news}}
 
 
-def _no_check(rollout: Rollout) -> None:
-    """For files whose rollouts do not go on."""
-
-
 def _rollout(model: str, raw: msgspec.Raw, check: Callable[[Rollout], None]) -> Rollout | str:
     """An entry of the file, or why it is none."""
     try:
@@ -165,7 +161,7 @@ class RolloutFile(KeptFile):
     """Where a table is kept. path: None: nowhere, so that a restart forgets all rollouts. check: raises ValueError for a rollout that
     cannot go on from its memory."""
 
-    def __init__(self, path: Path | None, check: Callable[[Rollout], None] = _no_check) -> None:
+    def __init__(self, path: Path | None, check: Callable[[Rollout], None] = lambda _: None) -> None:
         super().__init__(path)
         self._check = check
         self._kept: Table = {}  # where there is no file

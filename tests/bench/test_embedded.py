@@ -16,7 +16,7 @@ from inferd.bench import embedded
 from inferd.bench.hdr import decode
 from inferd.bench.inputs import Requests, make
 from inferd.bench.measurement import Interval, Load, Measurement
-from inferd.bench.schedule import Arrivals
+from inferd.bench.schedule import Arrivals, parse
 from inferd.bench.verify import Verifier
 from inferd.client_inputs.inputs import Spec
 from inferd.client_inputs.targets import Description
@@ -28,6 +28,17 @@ MS = 1_000_000
 
 def requests(dims: int = 16, count: int = 3, rows: int = 1) -> Requests:
     return make(Description("model", "", (Spec("x", "FP32", (-1, dims)),), ()), count=count, rows=rows)
+
+
+def measure(
+    path: Path, model: str | None, made: Requests, load: Load, arrivals: Arrivals | None = None, *, verify_every: int = 100, **given: Any
+) -> Measurement:
+    """With an Engine of its own, and the arrivals that the load names. given: of the measurement, else the Engine's options."""
+    own = {name: given.pop(name) for name in ("watch", "verifier") if name in given}
+    if load.rate and arrivals is None:
+        arrivals = parse(load.arrivals, load.rate, load.seed)
+    with Engine(path, **given) as engine:
+        return embedded.measure(engine, model, made, load, arrivals, verify_every=verify_every, **own)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +54,7 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_number_of_requests_in_a_closed_loop(doubled: Path) -> None:
     told: list[Interval] = []
     load = Load(connections=2, streams=2, requests=101, duration_s=0, warm_up_s=0)
-    measured = embedded.measure(doubled, None, requests(), load, watch=told.append)
+    measured = measure(doubled, None, requests(), load, watch=told.append)
     assert (measured.requests, measured.sent, measured.unfinished) == (101, 101, 0)
     assert (measured.errors, measured.ended, measured.version) == ({}, "", "1")
     assert measured.requests_per_second == pytest.approx(101 / measured.duration_s)
@@ -55,7 +66,7 @@ def test_a_number_of_requests_in_a_closed_loop(doubled: Path) -> None:
 
 
 def test_a_time_in_a_closed_loop(doubled: Path) -> None:
-    measured = embedded.measure(doubled, None, requests(), Load(streams=2, duration_s=0.3, warm_up_s=0.1))
+    measured = measure(doubled, None, requests(), Load(streams=2, duration_s=0.3, warm_up_s=0.1))
     assert measured.duration_s == pytest.approx(0.3)
     assert measured.sent > measured.requests > 0
     assert len(measured.intervals) >= 1
@@ -83,7 +94,7 @@ def test_a_closed_loop_that_python_bounds_says_so(doubled: Path, monkeypatch: py
     monkeypatch.setattr(embedded, "RUNNING", 2.0)
     monkeypatch.setattr(embedded, "BUSY", busy)
     monkeypatch.setattr(embedded, "ABOVE", 0)
-    measured = embedded.measure(doubled, None, requests(), Load(streams=2, duration_s=0.1, warm_up_s=0.05), instances=1)
+    measured = measure(doubled, None, requests(), Load(streams=2, duration_s=0.1, warm_up_s=0.05), instances=1)
     assert measured.client_bound == (busy == 0.0)
     assert ("Python is the limit" in measured.client_bound_reason) == measured.client_bound
 
@@ -106,7 +117,7 @@ def test_what_is_left_of_a_closed_loops_warm_up_is_measured_from_its_sending(cha
 
 def test_what_the_model_used(doubled: Path) -> None:
     load = Load(streams=4, requests=200, duration_s=0, warm_up_s=0)
-    side = embedded.measure(doubled, None, requests(), load).server
+    side = measure(doubled, None, requests(), load).server
     assert side is not None
     assert side.requests == 200
     assert side.runs == sum(side.batch_sizes.values())
@@ -118,7 +129,7 @@ def test_what_the_model_used(doubled: Path) -> None:
 
 def test_an_open_loop_asks_at_the_intended_starts(doubled: Path) -> None:
     load = Load(rate=500, arrivals="poisson", duration_s=0.5, warm_up_s=0.1, seed=3)
-    measured = embedded.measure(doubled, None, requests(), load)
+    measured = measure(doubled, None, requests(), load)
     expected = Arrivals("poisson", 500, seed=3).take(600 * MS, 10_000)
     assert measured.sent == len(expected)
     assert measured.requests == int(np.sum(expected >= 100 * MS))
@@ -129,7 +140,7 @@ def test_an_open_loop_asks_at_the_intended_starts(doubled: Path) -> None:
 def test_an_overloaded_model_cannot_hide_it(slow: Path) -> None:
     """More than it can do: those that wait count from their intended start."""
     load = Load(rate=1000, duration_s=0.1, warm_up_s=0)
-    measured = embedded.measure(slow, None, requests(64), load, max_batch_size=1, instances=1, intra_op_threads=1)
+    measured = measure(slow, None, requests(64), load, max_batch_size=1, instances=1, intra_op_threads=1)
     assert measured.requests == 100
     assert measured.requests_per_second < 900
     assert measured.latency_us.max > 1.5 * measured.latency_us.p50 > 5 * measured.lateness_us.p50
@@ -140,19 +151,19 @@ def test_a_trace_comes_to_its_end(doubled: Path) -> None:
     trace = Arrivals("trace", 0, trace=np.arange(40, dtype=np.int64) * MS)
     load = Load(rate=1000, duration_s=0, warm_up_s=0)
     for _ in range(2):  # the same arrivals again
-        measured = embedded.measure(doubled, None, requests(), load, trace)
+        measured = measure(doubled, None, requests(), load, trace)
         assert (measured.requests, measured.ended) == (40, "")
 
 
 def test_errors_by_their_code(doubled: Path, slow: Path) -> None:
     load = Load(requests=20, duration_s=0, warm_up_s=0)
-    measured = embedded.measure(doubled, None, requests(dims=5), load)
+    measured = measure(doubled, None, requests(dims=5), load)
     assert measured.errors == {"INVALID_ARGUMENT": 20}
     assert "x" in measured.error_messages["INVALID_ARGUMENT"]
     assert (measured.requests, measured.requests_per_second, measured.latency_us.max) == (20, 0, 0)
     for rate in (0, 5000):
         late = Load(requests=20, rate=rate, duration_s=0, warm_up_s=0, deadline_ms=0.01)
-        measured = embedded.measure(slow, None, requests(64), late)
+        measured = measure(slow, None, requests(64), late)
         assert measured.errors == {"DEADLINE_EXCEEDED": 20}
         assert measured.requests_per_second == 0
         assert measured.latency_us.p50 >= 10, "a deadline hides no stall: so long, at least, there was no answer"
@@ -165,7 +176,7 @@ def test_responses_are_checked(doubled: Path, tmp_path: Path) -> None:
     other = models.write(tmp_path, "identity", models.identity())
     for reference, wrong in ((doubled, 0), (other, 10)):
         verifier = Verifier.from_file(str(reference), made)
-        measured = embedded.measure(doubled, None, made, load, verifier=verifier, verify_every=3)
+        measured = measure(doubled, None, made, load, verifier=verifier, verify_every=3)
         assert (measured.verified.checked, measured.verified.wrong) == (10, wrong)
 
 
@@ -173,7 +184,7 @@ def test_responses_that_there_was_no_room_for_are_counted(doubled: Path, monkeyp
     monkeypatch.setattr(embedded, "MAX_KEPT_BYTES", 3 * 64)
     made = requests()
     verifier = Verifier.from_file(str(doubled), made)
-    measured = embedded.measure(doubled, None, made, Load(requests=30, duration_s=0, warm_up_s=0), verifier=verifier, verify_every=3)
+    measured = measure(doubled, None, made, Load(requests=30, duration_s=0, warm_up_s=0), verifier=verifier, verify_every=3)
     assert (measured.verified.checked, measured.verified.unchecked) == (3, 7)
 
 
@@ -188,16 +199,16 @@ def test_an_engine_that_is_there_stays_open(doubled: Path) -> None:
 def test_a_model_that_is_not_there(doubled: Path, tmp_path: Path) -> None:
     load = Load(requests=5, duration_s=0, warm_up_s=0)
     with pytest.raises(InferdError):
-        embedded.measure(doubled, "absent", requests(), load)
+        measure(doubled, "absent", requests(), load)
     with pytest.raises(InferdError):
-        embedded.measure(tmp_path / "absent.onnx", None, requests(), load)
+        measure(tmp_path / "absent.onnx", None, requests(), load)
 
 
 def test_so_many_in_flight_that_threads_would_be_measured(doubled: Path) -> None:
     with pytest.raises(
         ConfigError, match="--connections 1000 x --concurrency 1000: expected 1,024 requests in flight at most, got 1,000,000"
     ):
-        embedded.measure(doubled, None, requests(), Load(connections=1000, streams=1000))
+        measure(doubled, None, requests(), Load(connections=1000, streams=1000))
     embedded.check_in_flight(Load(connections=64, streams=16))
     embedded.check_in_flight(Load(connections=10_000, rate=1))
 
@@ -207,7 +218,7 @@ def test_ctrl_c_keeps_what_was_measured(doubled: Path, rate: float) -> None:
     def interrupt(interval: Interval) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    measured = embedded.measure(doubled, None, requests(), Load(rate=rate, duration_s=60, warm_up_s=0), watch=interrupt)
+    measured = measure(doubled, None, requests(), Load(rate=rate, duration_s=60, warm_up_s=0), watch=interrupt)
     assert measured.ended == "interrupted"
     assert measured.requests > 0
     assert 0 < measured.duration_s < 60

@@ -529,7 +529,7 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def interrupted(address: Address, load: Load, answered: Histogram, *, after: int = 0) -> Measurement:
     """What is told of a load that Ctrl-C ends. answered: the latencies until then. after: so many intervals."""
     made, pieces = Worker(WorkerPlan(address, (), requests().bodies, load, None, S // 20)), []
-    made.answered.add(answered)
+    made.answered.add_sparse(answered.sparse())
     ending = made.drive(time.monotonic_ns(), pieces.append, lambda: len(pieces) >= after)
     made_total = Total(load, None, None)
     for each in pieces:

@@ -41,7 +41,7 @@ def test_of_many_intervals_neighbours_are_put_together(count: int) -> None:
         for at in range(count):
             part = histogram(at + 1, 500 * at)
             log.add(at, 1.0, part)
-            whole.add(part)
+            whole.add_sparse(part.sparse())
         log.end(measured)
     lines = log.lines(measured)
     assert min(count, 4) <= len(lines) <= 8

@@ -135,8 +135,8 @@ def test_seeds_differ() -> None:
         ("constant", -1, "--rate -1: expected 0.001 to 1e+08 requests a second"),
         ("constant", float("nan"), "--rate nan: expected 0.001"),
         ("poisson", 1e9, "--rate 1e+09: expected 0.001 to 1e+08 requests a second"),
-        ("trace:no/such.csv", 0, "--arrivals trace:no/such.csv: No such file or directory"),
-        ("trace:no/such.csv:column", 0, "--arrivals trace:no/such.csv:column: No such file or directory"),
+        ("trace:no/such.csv", 0, "--arrivals trace:no/such.csv: cannot be read: No such file or directory"),
+        ("trace:no/such.csv:column", 0, "--arrivals trace:no/such.csv:column: cannot be read: No such file or directory"),
         ("trace:/dev/zero", 0, "--arrivals trace:/dev/zero: expected 256 MiB at most, got more; keep the column of times"),
     ],
 )

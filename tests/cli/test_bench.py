@@ -20,7 +20,7 @@ import pytest
 
 from inferd.bench import embedded, generator
 from inferd.bench.hdr import decode
-from inferd.cli.exit_codes import ExitCode, of_verdict
+from inferd.cli.exit_codes import VERDICTS, ExitCode
 from tests import models
 from tests.command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving, command, environment
 from tests.echo_server import EchoServer
@@ -342,7 +342,7 @@ def test_a_url_is_measured_over_http(bench, server: Serving, repository: Path, w
     url = f"http://{server.addresses['http']}"
     verify = () if what == "versions" else ("--verify", str(repository), "--verify-every", "2")
     done, report = bench(*OVER_HTTP[what], *verify, *SHORT, target=url)
-    assert done.returncode == of_verdict(report["verdict"]["word"]) != ExitCode.FAILED, done.stderr + done.stdout
+    assert done.returncode == VERDICTS[report["verdict"]["word"]] != ExitCode.FAILED, done.stderr + done.stdout
     assert (report["target"], report["errors"]) == (url, {})
     for measured in report["measurements"]:
         assert measured["requests"] > 5

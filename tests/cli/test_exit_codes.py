@@ -12,7 +12,7 @@ from inferd import cli
 from inferd.bench.conclusion import Word
 from inferd.bench.modes import Outcome
 from inferd.cli.bench import exit_code
-from inferd.cli.exit_codes import COMMANDS, MEANINGS, VERDICTS, ExitCode, of_verdict
+from inferd.cli.exit_codes import COMMANDS, MEANINGS, VERDICTS, ExitCode
 from inferd.cli.verbs import VERBS, program
 from inferd.diff.report import Word as DiffWord
 from inferd.errors import ConfigError, InferdError, StartError
@@ -64,7 +64,7 @@ def test_no_other_page_has_a_table_of_codes() -> None:
 def test_every_verdict_has_its_code() -> None:
     assert set(VERDICTS) == {word.value for word in (*Word, *DiffWord)}
     assert {word for word, code in VERDICTS.items() if code is ExitCode.INCONCLUSIVE} == {"INCONCLUSIVE"}
-    assert all(of_verdict(word) is ExitCode.FAILED for word in ("WORSE", "SLO MISSED", "FAILED"))
+    assert all(VERDICTS[word] is ExitCode.FAILED for word in ("WORSE", "SLO MISSED", "FAILED"))
 
 
 def test_every_error_has_its_code(monkeypatch: pytest.MonkeyPatch) -> None:

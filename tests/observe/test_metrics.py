@@ -74,11 +74,9 @@ def metrics_of(*models: FakeModel, further: Callable[[], Iterable[Table]] = tupl
 
 @contextmanager
 def serving(metrics: Exposition, host: str = "127.0.0.1") -> Iterator[int]:
-    port, close = metrics.serve(host, 0)
-    try:
-        yield port
-    finally:
-        close()
+    with closing(metrics.bind(host, 0)) as server:
+        server.start()
+        yield server.server_port
 
 
 def get(port: int, path: str = "/metrics", host: str = "127.0.0.1", method: str = "GET", **headers: str | bytes) -> tuple[int, str, bytes]:
@@ -374,7 +372,7 @@ def test_ipv6() -> None:
 
 def test_a_port_in_use_is_a_start_error_that_names_it() -> None:
     with serving(metrics_of()) as port, pytest.raises(StartError, match=f"127.0.0.1 port {port}.*metrics_port"):
-        metrics_of().serve("127.0.0.1", port)
+        metrics_of().bind("127.0.0.1", port)
 
 
 def test_a_collector_that_fails_says_nothing_of_why(caplog: pytest.LogCaptureFixture) -> None:

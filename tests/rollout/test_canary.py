@@ -488,7 +488,7 @@ class TestPairs:
         canary._compare(shadow)
         (flips,) = [each for each in canary._told(rollout, canary._policy.decide()).evidence if each.guard == "flips"]
         assert (flips.count, flips.verdict) == ((1000, "ok") if passes else (0, "open"))
-        assert flips.says.startswith("no response has a decision to compare: ") is not passes
+        assert flips.explanation.startswith("no response has a decision to compare: ") is not passes
 
     def test_a_process_that_cannot_load_allows_no_step(self, caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(child_process, "interpreter", lambda: ["false"])

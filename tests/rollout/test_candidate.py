@@ -37,14 +37,14 @@ def test_the_mean(value: float, limit: float | None, verdict: Verdict) -> None:
     assert (mean.guard, mean.count, mean.limit, mean.verdict) == ("mean", 2000, limit or 0.1, verdict)
     assert mean.estimate == pytest.approx(value, abs=0.01)
     assert mean.lower < mean.estimate < mean.upper
-    assert not value or mean.says == "worst: output 'y', spread 3"
+    assert not value or mean.explanation == "worst: output 'y', spread 3"
 
 
 def test_a_mean_that_is_not_known_yet_keeps_the_verdict_open() -> None:
     found = Found(shifts={"y": OutputShift(ALPHA, learned=40)})
     *_, mean = evidence_of(found, {}, ALPHA)
     assert (mean.count, mean.verdict) == (0, Verdict.OPEN)
-    assert mean.says == "160 more requests tell how widely output 'y' is spread"
+    assert mean.explanation == "160 more requests tell how widely output 'y' is spread"
 
 
 def test_the_place_that_shifts_is_told() -> None:
@@ -52,7 +52,7 @@ def test_the_place_that_shifts_is_told() -> None:
     found = Found(shifts={"y": OutputShift(ALPHA, [still, still, moved], 3, LEARNED_AFTER, spread=3.0)})
     *_, mean = evidence_of(found, {}, ALPHA)
     assert mean.estimate == moved.estimate
-    assert mean.says == "worst: output 'y'[..., 2], spread 3"
+    assert mean.explanation == "worst: output 'y'[..., 2], spread 3"
 
 
 def test_a_model_without_floats_has_no_mean() -> None:
@@ -69,7 +69,7 @@ def test_flips_without_a_decision_are_told_where_they_are_asked_for(guards: dict
     assert len(flips) == len(guards)
     for each in flips:
         assert (each.count, each.estimate, each.verdict) == (0, 0.0, Verdict.OPEN)
-        assert each.says.startswith("no response has a decision to compare: ")
+        assert each.explanation.startswith("no response has a decision to compare: ")
 
 
 # ---- one request after another ------------------------------------------------------------------------------------
