@@ -196,7 +196,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
     def counters(self) -> dict[str, float]:
         """The transport's values in observe.metrics. grpc.aio does not count its connections."""
-        return {"streams": self._open, "streams_total": self._opened, "request_bytes": self._held_bytes}
+        return {"streams": self._open, "streams_opened_total": self._opened, "request_bytes": self._held_bytes}
 
     def _bind(self, address: Address) -> Address:
         try:
