@@ -119,14 +119,17 @@ def compile_protos(roots: Sequence[str], *, comments: bool) -> FileDescriptorSet
 def outputs(target: Target) -> dict[str, bytes]:
     """Path from the project's root -> the bytes that belong there."""
     bare = compile_protos(target.roots, comments=False)
-    made = {target.descriptors: bare.SerializeToString(deterministic=True)}
+    made = {
+        target.descriptors: bare.SerializeToString(deterministic=True),
+        f"{Path(target.descriptors).parent}/_enum.pyi": stubs.ENUM.encode(),
+    }
     described = compile_protos(target.roots, comments=True) if target.comments else bare
     modules = {package: (f"{target.module}.{Path(stub.path).stem}", stub.path) for stub in target.stubs for package in stub.packages}
     for stub in target.stubs:
         files: list[FileDescriptorProto] = [file for file in described.file if file.package in stub.packages]
         here = f"{target.module}.{Path(stub.path).stem}"
         elsewhere = {package: module for package, (module, _) in modules.items() if module != here}
-        made[stub.path] = stubs.module(stub.purpose, files, elsewhere).encode()
+        made[stub.path] = stubs.module(stub.purpose, files, elsewhere, f"{target.module}._enum").encode()
     return made
 
 

@@ -27,14 +27,19 @@ _OTHER_SCALARS = {Field.TYPE_BOOL: "bool", Field.TYPE_STRING: "str", Field.TYPE_
 # What a stub may need, in the order in which it is imported.
 _IMPORTS = (
     ("collections.abc", ("Iterable", "Mapping")),
-    ("typing", ("Final", "Literal", "Self", "final", "overload")),
+    ("typing", ("Final", "Literal", "final", "overload")),
     ("google.protobuf.internal.containers", ("MessageMap", "RepeatedCompositeFieldContainer", "RepeatedScalarFieldContainer", "ScalarMap")),
     ("google.protobuf.message", ("Message",)),
 )
 
-# What a stub with enums declares first: protobuf's EnumTypeWrapper, as a class whose instances are the enum's numbers.
-_ENUM = """
-class _Enum(int):
+# The stub that those with enums import.
+ENUM = '''"""protobuf's EnumTypeWrapper, as a class whose instances are the enum's numbers. Only stubs know it. Written by `make proto`."""
+
+# ruff: noqa: N802
+
+from typing import Self
+
+class Enum(int):
     @classmethod
     def Name(cls, number: int) -> str: ...
     @classmethod
@@ -45,7 +50,7 @@ class _Enum(int):
     def values(cls) -> list[Self]: ...
     @classmethod
     def items(cls) -> list[tuple[str, Self]]: ...
-""".rstrip().splitlines()
+'''
 
 
 class _Names:
@@ -78,10 +83,10 @@ class _Names:
         return _OTHER_SCALARS.get(field.type, "int")
 
 
-def module(purpose: str, files: Sequence[FileDescriptorProto], elsewhere: Mapping[str, str]) -> str:
+def module(purpose: str, files: Sequence[FileDescriptorProto], elsewhere: Mapping[str, str], enums: str) -> str:
     """The text of the stub that holds the messages and enums of `files`.
 
-    `elsewhere` maps the packages of other stubs to their dotted module names. Raises ValueError when two
+    `elsewhere` maps the packages of other stubs to their dotted module names. `enums` is that of ENUM. Raises ValueError when two
     files declare one name, since a module of message classes is flat.
     """
     names = _Names(files, elsewhere)
@@ -97,8 +102,8 @@ def module(purpose: str, files: Sequence[FileDescriptorProto], elsewhere: Mappin
             body += ["", *_enum(enum, enum.name, comments, (5, index))]
         for index, message in enumerate(file.message_type):
             body += ["", *_message(message, message.name, names, comments, (4, index))]
-    if any("(_Enum):" in line for line in body):
-        body = [*_ENUM, *body]
+    if any("(Enum):" in line for line in body):
+        names.imports.add(f"from {enums} import Enum")
     return "\n".join([*_head(purpose, body, names), *body]) + "\n"
 
 
@@ -108,7 +113,7 @@ def _head(purpose: str, body: Sequence[str], names: _Names) -> list[str]:
     # The names are protobuf's, not ours, and a list of literals is easier to search than to wrap.
     excused = {
         "E501": any(len(line) > 140 for line in body),
-        "N802": bool(used & {"HasField", "_Enum"}),
+        "N802": "HasField" in used,
     }
     if any(excused.values()):
         lines += ["# ruff: noqa: " + ", ".join(code for code, needed in excused.items() if needed), ""]
@@ -150,7 +155,7 @@ def _enum(enum: EnumDescriptorProto, python_name: str, comments: Comments, path:
     """The class, and its values, which are attributes of what encloses the enum."""
     lines = _docstring(comments, path)
     return [
-        f"class {enum.name}(_Enum):" + ("" if lines else " ..."),
+        f"class {enum.name}(Enum):" + ("" if lines else " ..."),
         *_indented(lines),
         *[f"{value.name}: {python_name}" for value in enum.value],
     ]
@@ -174,15 +179,16 @@ def _message(message: DescriptorProto, python_name: str, names: _Names, comments
         declaration, argument = _field(field, entries, names)
         arguments.append(f"{field.name}: {argument} = ...")
         lines += [f"{field.name}: {declaration}", *_docstring(comments, (*path, 2, index))]
-    lines += [*_constructor(arguments), *_presence(message)]
-    return ["@final", f"class {message.name}(Message):", *_indented(lines)]
+    if arguments:  # else that of Message
+        lines += _constructor(arguments)
+    lines += _presence(message)
+    return ["@final", f"class {message.name}(Message):" + ("" if lines else " ..."), *_indented(lines)]
 
 
 def _constructor(arguments: Sequence[str]) -> list[str]:
     """On one line where it fits, else wrapped: the fields stand one by one above it."""
-    given = ["self", *(["*"] if arguments else []), *arguments]
     lines = [""]
-    for argument in given:
+    for argument in ["self", "*", *arguments]:
         joined = ", ".join(filter(None, (lines[-1], argument)))
         if len(joined) > WIDTH and lines[-1]:
             lines[-1] += ","

@@ -1,22 +1,10 @@
 """The messages of package grpc.health.v1. Written by `make proto`: change proto/*.proto instead."""
 
-# ruff: noqa: N802
-
-from typing import Self, final
+from typing import final
 
 from google.protobuf.message import Message
 
-class _Enum(int):
-    @classmethod
-    def Name(cls, number: int) -> str: ...
-    @classmethod
-    def Value(cls, name: str) -> Self: ...
-    @classmethod
-    def keys(cls) -> list[str]: ...
-    @classmethod
-    def values(cls) -> list[Self]: ...
-    @classmethod
-    def items(cls) -> list[tuple[str, Self]]: ...
+from inferd.protocol._enum import Enum
 
 @final
 class HealthCheckRequest(Message):
@@ -25,7 +13,7 @@ class HealthCheckRequest(Message):
 
 @final
 class HealthCheckResponse(Message):
-    class ServingStatus(_Enum): ...
+    class ServingStatus(Enum): ...
     UNKNOWN: HealthCheckResponse.ServingStatus
     SERVING: HealthCheckResponse.ServingStatus
     NOT_SERVING: HealthCheckResponse.ServingStatus

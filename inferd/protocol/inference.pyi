@@ -3,26 +3,15 @@
 # ruff: noqa: E501, N802
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, Self, final
+from typing import Final, Literal, final
 
 from google.protobuf.internal.containers import MessageMap, RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
 from google.protobuf.message import Message
 
 from inferd.protocol import options as _options
+from inferd.protocol._enum import Enum
 
-class _Enum(int):
-    @classmethod
-    def Name(cls, number: int) -> str: ...
-    @classmethod
-    def Value(cls, name: str) -> Self: ...
-    @classmethod
-    def keys(cls) -> list[str]: ...
-    @classmethod
-    def values(cls) -> list[Self]: ...
-    @classmethod
-    def items(cls) -> list[tuple[str, Self]]: ...
-
-class DataType(_Enum): ...
+class DataType(Enum): ...
 TYPE_INVALID: DataType
 TYPE_BOOL: DataType
 TYPE_UINT8: DataType
@@ -53,7 +42,7 @@ class ModelRateLimiter(Message):
 
 @final
 class ModelInstanceGroup(Message):
-    class Kind(_Enum): ...
+    class Kind(Enum): ...
     KIND_AUTO: ModelInstanceGroup.Kind
     KIND_GPU: ModelInstanceGroup.Kind
     KIND_CPU: ModelInstanceGroup.Kind
@@ -61,7 +50,7 @@ class ModelInstanceGroup(Message):
 
     @final
     class SecondaryDevice(Message):
-        class SecondaryDeviceKind(_Enum): ...
+        class SecondaryDeviceKind(Enum): ...
         KIND_NVDLA: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind
 
         kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind
@@ -91,7 +80,7 @@ class ModelTensorReshape(Message):
 
 @final
 class ModelInput(Message):
-    class Format(_Enum): ...
+    class Format(Enum): ...
     FORMAT_NONE: ModelInput.Format
     FORMAT_NHWC: ModelInput.Format
     FORMAT_NCHW: ModelInput.Format
@@ -130,7 +119,7 @@ class ModelOutput(Message):
 
 @final
 class BatchInput(Message):
-    class Kind(_Enum): ...
+    class Kind(Enum): ...
     BATCH_ELEMENT_COUNT: BatchInput.Kind
     BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput.Kind
     BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: BatchInput.Kind
@@ -149,7 +138,7 @@ class BatchInput(Message):
 
 @final
 class BatchOutput(Message):
-    class Kind(_Enum): ...
+    class Kind(Enum): ...
     BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput.Kind
 
     target_name: Final[RepeatedScalarFieldContainer[str]]
@@ -165,8 +154,7 @@ class ModelVersionPolicy(Message):
         def __init__(self, *, num_versions: int = ...) -> None: ...
 
     @final
-    class All(Message):
-        def __init__(self) -> None: ...
+    class All(Message): ...
 
     @final
     class Specific(Message):
@@ -185,7 +173,7 @@ class ModelVersionPolicy(Message):
 
 @final
 class ModelOptimizationPolicy(Message):
-    class ModelPriority(_Enum): ...
+    class ModelPriority(Enum): ...
     PRIORITY_DEFAULT: ModelOptimizationPolicy.ModelPriority
     PRIORITY_MAX: ModelOptimizationPolicy.ModelPriority
     PRIORITY_MIN: ModelOptimizationPolicy.ModelPriority
@@ -268,7 +256,7 @@ class ModelOptimizationPolicy(Message):
 
 @final
 class ModelQueuePolicy(Message):
-    class TimeoutAction(_Enum): ...
+    class TimeoutAction(Enum): ...
     REJECT: ModelQueuePolicy.TimeoutAction
     DELAY: ModelQueuePolicy.TimeoutAction
 
@@ -301,7 +289,7 @@ class ModelDynamicBatching(Message):
 class ModelSequenceBatching(Message):
     @final
     class Control(Message):
-        class Kind(_Enum): ...
+        class Kind(Enum): ...
         CONTROL_SEQUENCE_START: ModelSequenceBatching.Control.Kind
         CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control.Kind
         CONTROL_SEQUENCE_END: ModelSequenceBatching.Control.Kind
@@ -526,8 +514,7 @@ class ModelConfig(Message):
     def WhichOneof(self, oneof_group: Literal["scheduling_choice"]) -> Literal["dynamic_batching", "sequence_batching", "ensemble_scheduling"] | None: ...
 
 @final
-class ServerLiveRequest(Message):
-    def __init__(self) -> None: ...
+class ServerLiveRequest(Message): ...
 
 @final
 class ServerLiveResponse(Message):
@@ -535,8 +522,7 @@ class ServerLiveResponse(Message):
     def __init__(self, *, live: bool = ...) -> None: ...
 
 @final
-class ServerReadyRequest(Message):
-    def __init__(self) -> None: ...
+class ServerReadyRequest(Message): ...
 
 @final
 class ServerReadyResponse(Message):
@@ -555,8 +541,7 @@ class ModelReadyResponse(Message):
     def __init__(self, *, ready: bool = ...) -> None: ...
 
 @final
-class ServerMetadataRequest(Message):
-    def __init__(self) -> None: ...
+class ServerMetadataRequest(Message): ...
 
 @final
 class ServerMetadataResponse(Message):
@@ -830,8 +815,7 @@ class RepositoryModelLoadRequest(Message):
     def __init__(self, *, repository_name: str = ..., model_name: str = ..., parameters: Mapping[str, ModelRepositoryParameter] | None = ...) -> None: ...
 
 @final
-class RepositoryModelLoadResponse(Message):
-    def __init__(self) -> None: ...
+class RepositoryModelLoadResponse(Message): ...
 
 @final
 class RepositoryModelUnloadRequest(Message):
@@ -841,8 +825,7 @@ class RepositoryModelUnloadRequest(Message):
     def __init__(self, *, repository_name: str = ..., model_name: str = ..., parameters: Mapping[str, ModelRepositoryParameter] | None = ...) -> None: ...
 
 @final
-class RepositoryModelUnloadResponse(Message):
-    def __init__(self) -> None: ...
+class RepositoryModelUnloadResponse(Message): ...
 
 @final
 class SystemSharedMemoryStatusRequest(Message):
@@ -871,8 +854,7 @@ class SystemSharedMemoryRegisterRequest(Message):
     def __init__(self, *, name: str = ..., key: str = ..., offset: int = ..., byte_size: int = ...) -> None: ...
 
 @final
-class SystemSharedMemoryRegisterResponse(Message):
-    def __init__(self) -> None: ...
+class SystemSharedMemoryRegisterResponse(Message): ...
 
 @final
 class SystemSharedMemoryUnregisterRequest(Message):
@@ -880,8 +862,7 @@ class SystemSharedMemoryUnregisterRequest(Message):
     def __init__(self, *, name: str = ...) -> None: ...
 
 @final
-class SystemSharedMemoryUnregisterResponse(Message):
-    def __init__(self) -> None: ...
+class SystemSharedMemoryUnregisterResponse(Message): ...
 
 @final
 class CudaSharedMemoryStatusRequest(Message):
@@ -909,8 +890,7 @@ class CudaSharedMemoryRegisterRequest(Message):
     def __init__(self, *, name: str = ..., raw_handle: bytes = ..., device_id: int = ..., byte_size: int = ...) -> None: ...
 
 @final
-class CudaSharedMemoryRegisterResponse(Message):
-    def __init__(self) -> None: ...
+class CudaSharedMemoryRegisterResponse(Message): ...
 
 @final
 class CudaSharedMemoryUnregisterRequest(Message):
@@ -918,8 +898,7 @@ class CudaSharedMemoryUnregisterRequest(Message):
     def __init__(self, *, name: str = ...) -> None: ...
 
 @final
-class CudaSharedMemoryUnregisterResponse(Message):
-    def __init__(self) -> None: ...
+class CudaSharedMemoryUnregisterResponse(Message): ...
 
 @final
 class TraceSettingRequest(Message):

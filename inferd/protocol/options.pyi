@@ -3,24 +3,14 @@
 # ruff: noqa: E501, N802
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, Self, final
+from typing import Final, Literal, final
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
 from google.protobuf.message import Message
 
-class _Enum(int):
-    @classmethod
-    def Name(cls, number: int) -> str: ...
-    @classmethod
-    def Value(cls, name: str) -> Self: ...
-    @classmethod
-    def keys(cls) -> list[str]: ...
-    @classmethod
-    def values(cls) -> list[Self]: ...
-    @classmethod
-    def items(cls) -> list[tuple[str, Self]]: ...
+from inferd.protocol._enum import Enum
 
-class Method(_Enum): ...
+class Method(Enum): ...
 BILINEAR: Method
 NEAREST: Method
 BICUBIC: Method
@@ -67,7 +57,7 @@ class Step(Message):
 
 @final
 class DecodeImage(Message):
-    class Color(_Enum): ...
+    class Color(Enum): ...
     RGB: DecodeImage.Color
     BGR: DecodeImage.Color
     GRAY: DecodeImage.Color
@@ -110,7 +100,7 @@ class Letterbox(Message):
 
 @final
 class CenterCrop(Message):
-    class Rounding(_Enum): ...
+    class Rounding(Enum): ...
     HALF_TO_EVEN: CenterCrop.Rounding
     DOWN: CenterCrop.Rounding
 
@@ -127,8 +117,7 @@ class Pad(Message):
     def __init__(self, *, height: int = ..., width: int = ..., fill: int = ...) -> None: ...
 
 @final
-class ReverseChannels(Message):
-    def __init__(self) -> None: ...
+class ReverseChannels(Message): ...
 
 @final
 class Scale(Message):
@@ -149,8 +138,7 @@ class Cast(Message):
     def __init__(self, *, datatype: str = ...) -> None: ...
 
 @final
-class Transpose(Message):
-    def __init__(self) -> None: ...
+class Transpose(Message): ...
 
 @final
 class DecodeAudio(Message):
@@ -176,7 +164,7 @@ class FitLength(Message):
 
 @final
 class LogMel(Message):
-    class Scaling(_Enum): ...
+    class Scaling(Enum): ...
     WHISPER: LogMel.Scaling
     LN: LogMel.Scaling
     DB: LogMel.Scaling
@@ -220,7 +208,7 @@ class Tokenize(Message):
 
 @final
 class Columns(Message):
-    class Format(_Enum): ...
+    class Format(Enum): ...
     JSON: Columns.Format
     CSV: Columns.Format
     ARROW: Columns.Format
@@ -259,7 +247,7 @@ class Vocabulary(Message):
 
 @final
 class DateTime(Message):
-    class Part(_Enum): ...
+    class Part(Enum): ...
     YEAR: DateTime.Part
     MONTH: DateTime.Part
     DAY: DateTime.Part
@@ -312,8 +300,7 @@ class Softmax(Message):
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
-class Sigmoid(Message):
-    def __init__(self) -> None: ...
+class Sigmoid(Message): ...
 
 @final
 class TopK(Message):
@@ -342,12 +329,11 @@ class L2Normalize(Message):
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
-class Drop(Message):
-    def __init__(self) -> None: ...
+class Drop(Message): ...
 
 @final
 class DetectBoxes(Message):
-    class Layout(_Enum): ...
+    class Layout(Enum): ...
     CENTER_CLASSES: DetectBoxes.Layout
     CENTER_OBJECTNESS_CLASSES: DetectBoxes.Layout
     CORNERS_SCORE_CLASS: DetectBoxes.Layout
@@ -386,7 +372,7 @@ class CutOutput(Message):
 
 @final
 class ModelOptions(Message):
-    class Choice(_Enum): ...
+    class Choice(Enum): ...
     AUTO: ModelOptions.Choice
     ON: ModelOptions.Choice
     OFF: ModelOptions.Choice
@@ -428,8 +414,7 @@ class SetLabelRequest(Message):
     def __init__(self, *, model_name: str = ..., label: str = ..., version: int = ...) -> None: ...
 
 @final
-class SetLabelResponse(Message):
-    def __init__(self) -> None: ...
+class SetLabelResponse(Message): ...
 
 @final
 class RemoveLabelRequest(Message):
@@ -438,8 +423,7 @@ class RemoveLabelRequest(Message):
     def __init__(self, *, model_name: str = ..., label: str = ...) -> None: ...
 
 @final
-class RemoveLabelResponse(Message):
-    def __init__(self) -> None: ...
+class RemoveLabelResponse(Message): ...
 
 @final
 class RollbackRequest(Message):
@@ -452,12 +436,12 @@ class RollbackResponse(Message):
     version: int
     def __init__(self, *, version: int = ...) -> None: ...
 
-class RolloutKind(_Enum): ...
+class RolloutKind(Enum): ...
 ROLLOUT_KIND_UNSPECIFIED: RolloutKind
 SHADOW: RolloutKind
 CANARY: RolloutKind
 
-class RolloutState(_Enum): ...
+class RolloutState(Enum): ...
 ROLLOUT_STATE_UNSPECIFIED: RolloutState
 RUNNING: RolloutState
 HOLD: RolloutState

@@ -98,6 +98,6 @@ def test_requests_by_hand(tmp_path: Path) -> None:
                         by_hand.read_answer(connection)
         by_hand.cancel(served.address, message, 250)
         counters = served.server.edge._grpc.counters()
-        assert counters["streams_total"] == 252
+        assert counters["streams_opened_total"] == 252
         assert counters["streams"] == 0
         assert counters["streams_abandoned_total"] > 0

@@ -84,7 +84,7 @@ def test_names_that_would_collide_in_a_module_are_refused(generate: ModuleType) 
     for file in files:
         file.message_type.add(name="Same")
     with pytest.raises(ValueError, match=r"b\.Same and a\.Same would share a name"):
-        generate.stubs.module("Two.", files, {})
+        generate.stubs.module("Two.", files, {}, "_enum")
 
 
 def test_descriptor_sets_list_imports_first(generate: ModuleType) -> None:

@@ -3,24 +3,14 @@
 # ruff: noqa: E501, N802
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Literal, Self, final
+from typing import Final, Literal, final
 
 from google.protobuf.internal.containers import MessageMap, RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
 from google.protobuf.message import Message
 
-class _Enum(int):
-    @classmethod
-    def Name(cls, number: int) -> str: ...
-    @classmethod
-    def Value(cls, name: str) -> Self: ...
-    @classmethod
-    def keys(cls) -> list[str]: ...
-    @classmethod
-    def values(cls) -> list[Self]: ...
-    @classmethod
-    def items(cls) -> list[tuple[str, Self]]: ...
+from inferd_client._enum import Enum
 
-class Method(_Enum):
+class Method(Enum):
     """How pixels between pixels are found."""
 BILINEAR: Method
 NEAREST: Method
@@ -88,7 +78,7 @@ class DecodeImage(Message):
     format tells, are refused.
     """
 
-    class Color(_Enum): ...
+    class Color(Enum): ...
     RGB: DecodeImage.Color
     BGR: DecodeImage.Color
     GRAY: DecodeImage.Color
@@ -152,7 +142,7 @@ class Letterbox(Message):
 class CenterCrop(Message):
     """The middle height x width. A smaller image is rejected: resize it first."""
 
-    class Rounding(_Enum): ...
+    class Rounding(Enum): ...
     HALF_TO_EVEN: CenterCrop.Rounding
     DOWN: CenterCrop.Rounding
 
@@ -176,7 +166,6 @@ class Pad(Message):
 @final
 class ReverseChannels(Message):
     """RGB <-> BGR."""
-    def __init__(self) -> None: ...
 
 @final
 class Scale(Message):
@@ -209,7 +198,6 @@ class Cast(Message):
 @final
 class Transpose(Message):
     """[height, width, channels] -> [channels, height, width]."""
-    def __init__(self) -> None: ...
 
 @final
 class DecodeAudio(Message):
@@ -244,7 +232,7 @@ class FitLength(Message):
 class LogMel(Message):
     """FP32 [samples] -> FP32 [mels, frames]. Defaults are Whisper's at 16 kHz."""
 
-    class Scaling(_Enum): ...
+    class Scaling(Enum): ...
     WHISPER: LogMel.Scaling
     LN: LogMel.Scaling
     DB: LogMel.Scaling
@@ -307,7 +295,7 @@ class Columns(Message):
     matrix.
     """
 
-    class Format(_Enum): ...
+    class Format(Enum): ...
     JSON: Columns.Format
     CSV: Columns.Format
     ARROW: Columns.Format
@@ -360,7 +348,7 @@ class Vocabulary(Message):
 
 @final
 class DateTime(Message):
-    class Part(_Enum): ...
+    class Part(Enum): ...
     YEAR: DateTime.Part
     MONTH: DateTime.Part
     DAY: DateTime.Part
@@ -427,8 +415,7 @@ class Softmax(Message):
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
-class Sigmoid(Message):
-    def __init__(self) -> None: ...
+class Sigmoid(Message): ...
 
 @final
 class TopK(Message):
@@ -459,8 +446,7 @@ class L2Normalize(Message):
     def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
-class Drop(Message):
-    def __init__(self) -> None: ...
+class Drop(Message): ...
 
 @final
 class DetectBoxes(Message):
@@ -469,7 +455,7 @@ class DetectBoxes(Message):
     are filled, and with labels `name`_label BYTES [max_boxes]. The rest is 0. Last of its list.
     """
 
-    class Layout(_Enum): ...
+    class Layout(Enum): ...
     CENTER_CLASSES: DetectBoxes.Layout
     CENTER_OBJECTNESS_CLASSES: DetectBoxes.Layout
     CORNERS_SCORE_CLASS: DetectBoxes.Layout
@@ -528,7 +514,7 @@ class CutOutput(Message):
 
 @final
 class ModelOptions(Message):
-    class Choice(_Enum): ...
+    class Choice(Enum): ...
     AUTO: ModelOptions.Choice
     ON: ModelOptions.Choice
     OFF: ModelOptions.Choice
@@ -608,7 +594,7 @@ class ModelOptions(Message):
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning", "max_run_s"]) -> bool: ...
 
-class DataType(_Enum):
+class DataType(Enum):
     """Element types. TYPE_STRING is BYTES on the wire."""
 TYPE_INVALID: DataType
 TYPE_BOOL: DataType
@@ -645,7 +631,7 @@ class ModelRateLimiter(Message):
 class ModelInstanceGroup(Message):
     """How many instances of the model run, and where."""
 
-    class Kind(_Enum):
+    class Kind(Enum):
         """KIND_AUTO: GPU where the model and the machine have one, else CPU."""
     KIND_AUTO: ModelInstanceGroup.Kind
     KIND_GPU: ModelInstanceGroup.Kind
@@ -656,7 +642,7 @@ class ModelInstanceGroup(Message):
     class SecondaryDevice(Message):
         """A further device that the model needs."""
 
-        class SecondaryDeviceKind(_Enum): ...
+        class SecondaryDeviceKind(Enum): ...
         KIND_NVDLA: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind
 
         kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind
@@ -694,7 +680,7 @@ class ModelTensorReshape(Message):
 class ModelInput(Message):
     """One input of the model."""
 
-    class Format(_Enum):
+    class Format(Enum):
         """What the axes of an image mean."""
     FORMAT_NONE: ModelInput.Format
     FORMAT_NHWC: ModelInput.Format
@@ -744,7 +730,7 @@ class ModelOutput(Message):
 class BatchInput(Message):
     """An input made by the server that describes the batch to a model with ragged inputs."""
 
-    class Kind(_Enum):
+    class Kind(Enum):
         """BATCH_ELEMENT_COUNT: elements of each request. ACCUMULATED: running sums of them, WITH_ZERO with a 0 in front.
         MAX_ELEMENT_COUNT_AS_SHAPE: the largest, as a shape. ITEM_SHAPE: each request's shape, FLATTEN as one list.
         """
@@ -769,7 +755,7 @@ class BatchInput(Message):
 class BatchOutput(Message):
     """How an output of a ragged batch is cut up for its requests."""
 
-    class Kind(_Enum): ...
+    class Kind(Enum): ...
     BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput.Kind
 
     target_name: Final[RepeatedScalarFieldContainer[str]]
@@ -791,7 +777,6 @@ class ModelVersionPolicy(Message):
     @final
     class All(Message):
         """Every version folder."""
-        def __init__(self) -> None: ...
 
     @final
     class Specific(Message):
@@ -813,7 +798,7 @@ class ModelVersionPolicy(Message):
 class ModelOptimizationPolicy(Message):
     """How the back end prepares and runs the model."""
 
-    class ModelPriority(_Enum):
+    class ModelPriority(Enum):
         """Relative to other models."""
     PRIORITY_DEFAULT: ModelOptimizationPolicy.ModelPriority
     PRIORITY_MAX: ModelOptimizationPolicy.ModelPriority
@@ -914,7 +899,7 @@ class ModelOptimizationPolicy(Message):
 class ModelQueuePolicy(Message):
     """What a queue does with requests that wait too long or are too many."""
 
-    class TimeoutAction(_Enum):
+    class TimeoutAction(Enum):
         """REJECT: an error. DELAY: after all requests that have not timed out."""
     REJECT: ModelQueuePolicy.TimeoutAction
     DELAY: ModelQueuePolicy.TimeoutAction
@@ -962,7 +947,7 @@ class ModelSequenceBatching(Message):
     class Control(Message):
         """What the server tells the model through a control input."""
 
-        class Kind(_Enum): ...
+        class Kind(Enum): ...
         CONTROL_SEQUENCE_START: ModelSequenceBatching.Control.Kind
         CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control.Kind
         CONTROL_SEQUENCE_END: ModelSequenceBatching.Control.Kind
@@ -1243,8 +1228,7 @@ class ModelConfig(Message):
     def WhichOneof(self, oneof_group: Literal["scheduling_choice"]) -> Literal["dynamic_batching", "sequence_batching", "ensemble_scheduling"] | None: ...
 
 @final
-class ServerLiveRequest(Message):
-    def __init__(self) -> None: ...
+class ServerLiveRequest(Message): ...
 
 @final
 class ServerLiveResponse(Message):
@@ -1252,8 +1236,7 @@ class ServerLiveResponse(Message):
     def __init__(self, *, live: bool = ...) -> None: ...
 
 @final
-class ServerReadyRequest(Message):
-    def __init__(self) -> None: ...
+class ServerReadyRequest(Message): ...
 
 @final
 class ServerReadyResponse(Message):
@@ -1273,8 +1256,7 @@ class ModelReadyResponse(Message):
     def __init__(self, *, ready: bool = ...) -> None: ...
 
 @final
-class ServerMetadataRequest(Message):
-    def __init__(self) -> None: ...
+class ServerMetadataRequest(Message): ...
 
 @final
 class ServerMetadataResponse(Message):
@@ -1629,8 +1611,7 @@ class RepositoryModelLoadRequest(Message):
     def __init__(self, *, repository_name: str = ..., model_name: str = ..., parameters: Mapping[str, ModelRepositoryParameter] | None = ...) -> None: ...
 
 @final
-class RepositoryModelLoadResponse(Message):
-    def __init__(self) -> None: ...
+class RepositoryModelLoadResponse(Message): ...
 
 @final
 class RepositoryModelUnloadRequest(Message):
@@ -1641,8 +1622,7 @@ class RepositoryModelUnloadRequest(Message):
     def __init__(self, *, repository_name: str = ..., model_name: str = ..., parameters: Mapping[str, ModelRepositoryParameter] | None = ...) -> None: ...
 
 @final
-class RepositoryModelUnloadResponse(Message):
-    def __init__(self) -> None: ...
+class RepositoryModelUnloadResponse(Message): ...
 
 @final
 class SystemSharedMemoryStatusRequest(Message):
@@ -1674,8 +1654,7 @@ class SystemSharedMemoryRegisterRequest(Message):
     def __init__(self, *, name: str = ..., key: str = ..., offset: int = ..., byte_size: int = ...) -> None: ...
 
 @final
-class SystemSharedMemoryRegisterResponse(Message):
-    def __init__(self) -> None: ...
+class SystemSharedMemoryRegisterResponse(Message): ...
 
 @final
 class SystemSharedMemoryUnregisterRequest(Message):
@@ -1684,8 +1663,7 @@ class SystemSharedMemoryUnregisterRequest(Message):
     def __init__(self, *, name: str = ...) -> None: ...
 
 @final
-class SystemSharedMemoryUnregisterResponse(Message):
-    def __init__(self) -> None: ...
+class SystemSharedMemoryUnregisterResponse(Message): ...
 
 @final
 class CudaSharedMemoryStatusRequest(Message):
@@ -1715,8 +1693,7 @@ class CudaSharedMemoryRegisterRequest(Message):
     def __init__(self, *, name: str = ..., raw_handle: bytes = ..., device_id: int = ..., byte_size: int = ...) -> None: ...
 
 @final
-class CudaSharedMemoryRegisterResponse(Message):
-    def __init__(self) -> None: ...
+class CudaSharedMemoryRegisterResponse(Message): ...
 
 @final
 class CudaSharedMemoryUnregisterRequest(Message):
@@ -1725,8 +1702,7 @@ class CudaSharedMemoryUnregisterRequest(Message):
     def __init__(self, *, name: str = ...) -> None: ...
 
 @final
-class CudaSharedMemoryUnregisterResponse(Message):
-    def __init__(self) -> None: ...
+class CudaSharedMemoryUnregisterResponse(Message): ...
 
 @final
 class TraceSettingRequest(Message):
@@ -1780,12 +1756,12 @@ class LogSettingsResponse(Message):
     settings: Final[MessageMap[str, LogSettingsResponse.SettingValue]]
     def __init__(self, *, settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...) -> None: ...
 
-class RolloutKind(_Enum): ...
+class RolloutKind(Enum): ...
 ROLLOUT_KIND_UNSPECIFIED: RolloutKind
 SHADOW: RolloutKind
 CANARY: RolloutKind
 
-class RolloutState(_Enum): ...
+class RolloutState(Enum): ...
 ROLLOUT_STATE_UNSPECIFIED: RolloutState
 RUNNING: RolloutState
 HOLD: RolloutState
@@ -1919,7 +1895,7 @@ class HealthCheckRequest(Message):
 
 @final
 class HealthCheckResponse(Message):
-    class ServingStatus(_Enum):
+    class ServingStatus(Enum):
         """UNKNOWN is never sent by inferd; SERVICE_UNKNOWN only by Watch."""
     UNKNOWN: HealthCheckResponse.ServingStatus
     SERVING: HealthCheckResponse.ServingStatus

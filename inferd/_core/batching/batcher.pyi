@@ -1,27 +1,14 @@
-from collections.abc import Callable, Sequence
-from typing import Final, final
+from collections.abc import Callable
+from typing import Final, Unpack, final
 
 from inferd._core.batching.batch import Batch, Origin
+from inferd._core.batching.queue import BatchPolicy
 from inferd._core.metrics.histogram import Statistics
 
 @final
 class Batcher(Origin):
     def __init__(
-        self,
-        max_rows: int,
-        statistics: Statistics,
-        *,
-        name: str = "",
-        as_triton: bool = False,
-        max_delay_ns: int = 0,
-        preferred_rows: Sequence[int] = (),
-        max_queue_requests: int = 4096,
-        max_queue_bytes: int = 0,
-        max_wait_ns: int = 0,
-        takers: int = 1,
-        priority_levels: int = 0,
-        default_priority: int = 0,
-        queue_policies: Sequence[tuple[int, int, bool]] = (),
+        self, max_rows: int, statistics: Statistics, *, name: str = "", as_triton: bool = False, **policy: Unpack[BatchPolicy]
     ) -> None: ...
     behind: Batcher | None
     schedule: Callable[[Callable[[], None]], object] | None

@@ -207,6 +207,15 @@ cdef inline void count(Counter *counter, int64_t value) noexcept nogil:
     counter.min_ns = min(counter.min_ns, value)
 
 
+cdef inline int code_for(int said, const int *pairs, int count, int other) noexcept nogil:
+    """The code of a pair whose first number was said; `other` where there is none."""
+    cdef int i
+    for i in range(count):
+        if pairs[2 * i] == said:
+            return pairs[2 * i + 1]
+    return other
+
+
 cdef inline bint has_room(LoadConnection *connection) noexcept nogil:
     """Whether one more stream may begin now. nghttp2 would queue further ones, and search that queue for every reset. Before the server's
     SETTINGS it would send more streams than these may allow."""

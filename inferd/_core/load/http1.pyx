@@ -14,7 +14,7 @@ from inferd._core.http1.llhttp cimport *
 from inferd._core.load.connection cimport (
     ABORTED, CANCELLED, DEADLINE_EXCEEDED, FAILED_PRECONDITION, INTERNAL, INVALID_ARGUMENT, MALFORMED, NO_ERROR, NOT_FOUND, OK,
     PERMISSION_DENIED, RESOURCE_EXHAUSTED, SEND_NBYTES, TEXT_NBYTES, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN, Closed,
-    LoadConnection, ProtocolFunctions, State, Stream, finish, keep_response, kill, make_room, part,
+    LoadConnection, ProtocolFunctions, State, Stream, code_for, finish, keep_response, kill, make_room, part,
 )
 from inferd._core.load.load_protocol cimport LoadProtocol
 from inferd._core.load.rest_response cimport rest_error, rest_fault
@@ -26,6 +26,14 @@ cdef enum:
     WORD_NBYTES = 64            # of a header's name, and of its value, that are kept: longer ones are none that counts
     FIRST_NBYTES = 16 << 10     # room for a body whose length is not known
     KNOWN_NBYTES = 4 << 10      # the longest JSON of a good response that is kept, to be compared with the next one
+    STATUS_COUNT = 20
+
+cdef int[2 * STATUS_COUNT] STATUSES = [
+    400, INVALID_ARGUMENT, 401, UNAUTHENTICATED, 403, PERMISSION_DENIED, 404, NOT_FOUND, 405, UNIMPLEMENTED, 408, DEADLINE_EXCEEDED,
+    409, ABORTED, 412, FAILED_PRECONDITION, 413, RESOURCE_EXHAUSTED, 415, INVALID_ARGUMENT, 422, INVALID_ARGUMENT,
+    429, RESOURCE_EXHAUSTED, 431, RESOURCE_EXHAUSTED, 499, CANCELLED, 500, INTERNAL, 501, UNIMPLEMENTED, 502, UNAVAILABLE,
+    503, UNAVAILABLE, 504, DEADLINE_EXCEEDED, 505, UNIMPLEMENTED,
+]
 
 cdef struct Known:              # JSON in front of tensors that was good, and is again
     Py_ssize_t json_nbytes
@@ -106,29 +114,7 @@ cdef void explain(Stream *stream, Closed closed) noexcept nogil:
 
 cdef int code_of_status(int status, bint retries) noexcept nogil:
     """As the client package has it. A server that is too busy and says when to come back has no room, as by 429."""
-    if status == 401:
-        return UNAUTHENTICATED
-    if status == 403:
-        return PERMISSION_DENIED
-    if status == 404:
-        return NOT_FOUND
-    if status == 405 or status == 501 or status == 505:
-        return UNIMPLEMENTED
-    if status == 408 or status == 504:
-        return DEADLINE_EXCEEDED
-    if status == 409:
-        return ABORTED
-    if status == 412:
-        return FAILED_PRECONDITION
-    if status == 413 or status == 429 or status == 431 or (status == 503 and retries):
-        return RESOURCE_EXHAUSTED
-    if status == 499:
-        return CANCELLED
-    if status == 502 or status == 503:
-        return UNAVAILABLE
-    if status == 400 or status == 415 or status == 422:
-        return INVALID_ARGUMENT
-    return INTERNAL if status == 500 else UNKNOWN
+    return code_for(429 if status == 503 and retries else status, STATUSES, STATUS_COUNT, UNKNOWN)
 
 
 # ---- one response --------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from posix.strings cimport strncasecmp
 from inferd._core.load.connection cimport (
     CANCEL, CANCELLED, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY, INTERNAL, MALFORMED, NO_ERROR, OK, PERMISSION_DENIED, PREFIX_NBYTES,
     REFUSED_STREAM, RESOURCE_EXHAUSTED, SEND_NBYTES, TEXT_NBYTES, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN, Closed,
-    LoadConnection, ProtocolFunctions, State, Stream, decimal, finish, keep_response, kill, make_room, mark_unflushed, open_waiting, part,
-    printable,
+    LoadConnection, ProtocolFunctions, State, Stream, code_for, decimal, finish, keep_response, kill, make_room, mark_unflushed,
+    open_waiting, part, printable,
 )
 from inferd._core.load.load_protocol cimport LoadProtocol
 from inferd._core.load.response cimport response_fault
@@ -23,6 +23,18 @@ cdef enum:
     WINDOW_NBYTES = 16 << 20            # a connection's window
     STREAM_WINDOW_NBYTES = 4 << 20
     TIMEOUT_NBYTES = 16                 # room for a grpc-timeout: 8 digits, a unit, a zero
+    STATUS_COUNT = 8
+    RESET_COUNT = 5
+
+# gRPC's tables: of statuses of HTTP, that others than a gRPC server send, and of streams that end without a status.
+cdef int[2 * STATUS_COUNT] STATUSES = [
+    400, INTERNAL, 401, UNAUTHENTICATED, 403, PERMISSION_DENIED, 404, UNIMPLEMENTED, 429, UNAVAILABLE, 502, UNAVAILABLE, 503, UNAVAILABLE,
+    504, UNAVAILABLE,
+]
+cdef int[2 * RESET_COUNT] RESETS = [
+    NO_ERROR, UNKNOWN, REFUSED_STREAM, UNAVAILABLE, CANCEL, CANCELLED, ENHANCE_YOUR_CALM, RESOURCE_EXHAUSTED,
+    INADEQUATE_SECURITY, PERMISSION_DENIED,
+]
 
 cdef struct Headers:            # of every request
     nghttp2_nv *fields
@@ -167,7 +179,7 @@ cdef inline bint is_http_error(Stream *stream) noexcept nogil:
 cdef int code_of(Stream *stream, Closed closed) noexcept nogil:
     """gRPC's mapping of what came: its own status, else HTTP's, else the stream's reset."""
     if is_http_error(stream):
-        return code_of_http(stream.http_status)
+        return code_for(stream.http_status, STATUSES, STATUS_COUNT, UNKNOWN)
     if stream.grpc_status >= 0:
         if stream.grpc_status != OK:
             return stream.grpc_status if stream.grpc_status < MALFORMED else UNKNOWN
@@ -177,30 +189,7 @@ cdef int code_of(Stream *stream, Closed closed) noexcept nogil:
             elif stream.messages > 1 or stream.prefix_nbytes > 0:
                 stream.fault = "more than one response"
         return OK if stream.fault == NULL else MALFORMED
-    if closed == REFUSED_STREAM:
-        return UNAVAILABLE
-    if closed == CANCEL:
-        return CANCELLED
-    if closed == ENHANCE_YOUR_CALM:
-        return RESOURCE_EXHAUSTED
-    if closed == INADEQUATE_SECURITY:
-        return PERMISSION_DENIED
-    return INTERNAL if closed != NO_ERROR else UNKNOWN
-
-
-cdef int code_of_http(int status) noexcept nogil:
-    """gRPC's table for what comes from others than a gRPC server."""
-    if status == 400:
-        return INTERNAL
-    if status == 401:
-        return UNAUTHENTICATED
-    if status == 403:
-        return PERMISSION_DENIED
-    if status == 404:
-        return UNIMPLEMENTED
-    if status == 429 or 502 <= status <= 504:
-        return UNAVAILABLE
-    return UNKNOWN
+    return code_for(closed, RESETS, RESET_COUNT, INTERNAL)
 
 
 # ---- nghttp2 calls back, without the GIL ---------------------------------------------------------------------------------

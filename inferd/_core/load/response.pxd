@@ -5,15 +5,12 @@
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from inferd._core.codec.contents cimport ANY_FIELD, Contents, expect_contents, measure, raw_nbytes
+from inferd._core.codec.contents cimport ANY_FIELD, Contents, __builtin_mul_overflow, expect_contents, measure, raw_nbytes
 from inferd._core.codec.fields cimport Parameter, equals, read_parameter
 from inferd._core.tensor.datatypes cimport BYTES, INVALID, datatype_of, itemsize
 from inferd._core.tensor.view cimport MAX_TENSORS
 from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.codec.wire cimport DELIMITED, VARINT, Bytes, Reader, enter, open_reader, read_bytes, read_tag, read_varint, skip_field
-
-cdef extern from *:
-    bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil
 
 cdef enum:
     PARAMETERS = 4              # of ModelInferResponse and of its outputs

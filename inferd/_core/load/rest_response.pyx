@@ -5,14 +5,12 @@
 
 from libc.stdint cimport int64_t
 
+from inferd._core.codec.contents cimport __builtin_mul_overflow
 from inferd._core.codec.wire cimport Bytes
 from inferd._core.load.response cimport ANY_NBYTES, Expected, Held, is_one_of, multiply, raw_fault
 from inferd._core.rest.yyjson cimport *
 from inferd._core.tensor.datatypes cimport BOOL, BYTES, INVALID, datatype_of, itemsize
 from inferd._core.tensor.view cimport MAX_TENSORS
-
-cdef extern from *:
-    bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil
 
 cdef enum:
     LONGEST_ERROR_NBYTES = 64 << 10     # of a body that is read for what it says

@@ -47,8 +47,8 @@ cdef class ScheduledLoad(Generator):
     cdef bint from_sending
     cdef Py_ssize_t ended_room  # for twice as many: requests under way, and those whose end was not reported yet
     cdef int64_t busy_from_ns   # since when something is under way; 0: nothing is
-    cdef int64_t busy_ns
-    cdef int64_t ended_ns       # when the last one was over
+    cdef readonly int64_t under_way_ns      # time in which something was under way, since the beginning, until nothing was
+    cdef readonly int64_t last_ended_ns     # when a request was last over (monotonic); 0: none was
 
     def __cinit__(self, *args, **kwargs):
         self.wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
@@ -210,9 +210,9 @@ cdef class ScheduledLoad(Generator):
     cdef void settle(self) noexcept nogil:
         """Adds up the time in which something was under way."""
         if self.state.ended_count > 0:
-            self.ended_ns = self.state.now_ns
+            self.last_ended_ns = self.state.now_ns
         if self.busy_from_ns > 0 and self.state.outstanding == 0:
-            self.busy_ns += self.state.now_ns - self.busy_from_ns
+            self.under_way_ns += self.state.now_ns - self.busy_from_ns
             self.busy_from_ns = 0
 
     # ---- what came of it ----
@@ -230,13 +230,3 @@ cdef class ScheduledLoad(Generator):
         count = self.tail - self.head
         pthread_mutex_unlock(&self.mutex)
         return count
-
-    @property
-    def under_way_ns(self):
-        """Time in which something was under way, since the beginning, until nothing was."""
-        return self.busy_ns
-
-    @property
-    def last_ended_ns(self):
-        """When a request was last over (monotonic); 0: none was."""
-        return self.ended_ns

@@ -41,7 +41,4 @@ class Transform:
         resized: tuple[int, int],
         corner: tuple[int, int] = (0, 0),
         box: tuple[float, float, float, float] | None = None,
-    ) -> None:
-        """pixels: UINT8 [height, width, channels] -> out, both C-contiguous. resized: height and width of R. `out` is R's window at
-        `corner`, filled where it lies outside. box: top, left, height and width of the part that R is made of; None: all of the pixels.
-        The GIL is released. Raises ValueError, and MemoryError."""
+    ) -> None: ...

@@ -55,11 +55,7 @@ cdef str shown_value(const yyjson_val *value):
         return str(value.uni.i64)
     if kind_of(value) == REAL:
         return repr(value.uni.f64)
-    if type_of(value) == ARRAY:
-        return "an array"
-    if type_of(value) == OBJECT:
-        return "an object"
-    return {TRUE: "true", FALSE: "false"}.get(kind_of(value), "null")
+    return {TRUE: "true", FALSE: "false", ARRAY: "an array", OBJECT: "an object"}.get(kind_of(value), "null")
 
 
 cdef int reject_count(const TensorView *view, const yyjson_val *data) except -1:

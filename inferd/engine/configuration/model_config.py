@@ -289,7 +289,7 @@ def _complete_tensors(where: str, side: str, tensors: Any, graph: Sequence[Tenso
 
 
 def _complete_tensor(where: str, entry: Any, tensor: TensorInfo, batched: bool) -> None:
-    word = _word(entry.data_type)
+    word = datatype_word(entry.data_type)
     if word == "INVALID":
         entry.data_type = _number_of(tensor.datatype)
     elif word != tensor.datatype:
@@ -329,7 +329,7 @@ def _check_warmup(where: str, config: ModelConfig) -> None:
         for name, given in warmup.inputs.items():
             entry = inputs[name]
             if given.data_type != entry.data_type:
-                came, wanted = _spelled(_word(given.data_type)), _spelled(_word(entry.data_type))
+                came, wanted = _spelled(datatype_word(given.data_type)), _spelled(datatype_word(entry.data_type))
                 raise ConfigError(f"{prefix}: inputs {name!r}: data_type is {came}; the input has {wanted}")
             if len(given.dims) != len(entry.dims) or any(want not in (-1, got) for want, got in zip(entry.dims, given.dims, strict=True)):
                 raise ConfigError(f"{prefix}: inputs {name!r}: dims are {list(given.dims)}; the input has {list(entry.dims)}")
@@ -341,7 +341,7 @@ def signature_of(config: ModelConfig, graph: Graph, version: int) -> Signature:
 
     def specs(entries: Any, tensors: Sequence[TensorInfo]) -> list[tuple[str, str, tuple[int, ...]]]:
         named = {entry.name: entry for entry in entries}
-        return [(t.name, _word(named[t.name].data_type), (*batch, *named[t.name].dims)) for t in tensors if t.name in named]
+        return [(t.name, datatype_word(named[t.name].data_type), (*batch, *named[t.name].dims)) for t in tensors if t.name in named]
 
     return Signature(
         config.name, str(version), specs(config.input, graph.inputs), specs(config.output, graph.outputs), config.max_batch_size
@@ -364,7 +364,7 @@ def show_to_clients(config: ModelConfig, signature: Signature) -> None:
                 entries.add(name=name, data_type=_number_of(word), dims=dims)
 
 
-def _word(number: int) -> str:
+def datatype_word(number: int) -> str:
     """ModelConfig's number of a datatype -> the Open Inference Protocol's word."""
     name = inference.DataType.Name(number).removeprefix("TYPE_")
     return "BYTES" if name == "STRING" else name

@@ -14,43 +14,37 @@ if TYPE_CHECKING:
     from inferd.part import Table
     from inferd.serving.transports.transport import Transport
 
-# Counters of transports: key -> name without _total, documentation. A key that ends in _total is a counter's.
+# Counters of transports: name without inferd_ -> documentation. A name that ends in _total is a counter's.
 COUNTERS = {
-    "connections": ("inferd_connections", "Open client connections."),
-    "connections_limit": ("inferd_connections_limit", "How many there may be: max_connections, or what the limit on open files leaves."),
-    "connections_total": ("inferd_connections_opened", "Client connections since the start."),
-    "connections_refused_total": ("inferd_connections_refused", "Client connections closed at once: max_connections were open."),
-    "handshakes": ("inferd_handshakes", "Clients that have connected and not finished their TLS handshakes."),
-    "handshakes_failed_total": ("inferd_handshakes_failed", "TLS handshakes that failed, or took too long."),
-    "connections_stalled_total": ("inferd_connections_stalled", "Client connections cut off: they held memory and did not move."),
-    "connections_dead_total": ("inferd_connections_dead", "Client connections cut off: a PING got no reply (keepalive_timeout_s)."),
-    "connections_flooding_total": ("inferd_connections_flooding", "Client connections cut off: too many frames that ask for nothing."),
-    "connections_pinging_total": ("inferd_connections_pinging", "Client connections cut off: PINGs too often (min_ping_interval_s)."),
-    "connections_resetting_total": ("inferd_connections_resetting", "Client connections cut off: too many streams were reset."),
-    "connections_idle_total": ("inferd_connections_idle", "Client connections told to leave: no call for max_connection_idle_s."),
-    "connections_retired_total": ("inferd_connections_retired", "Client connections told to leave: older than max_connection_age_s."),
-    "connections_overdue_total": ("inferd_connections_overdue", "Client connections cut off: calls left after max_connection_age_grace_s."),
-    "connection_bytes": (
-        "inferd_connection_bytes",
-        "Memory that open connections can hold at most, beside messages: a fixed amount for each, more by TLS.",
-    ),
-    "streams": ("inferd_streams", "Open RPCs."),
-    "streams_total": ("inferd_streams_opened", "RPCs since the start."),
-    "streams_abandoned_total": ("inferd_streams_abandoned", "RPCs whose client went away before the response."),
-    "streams_refused_total": ("inferd_streams_refused", "RPCs rejected: too many were open of all connections (max_total_streams)."),
-    "streams_stalled_total": ("inferd_streams_stalled", "RPCs ended: they held memory and their client did not move."),
-    "protocol_errors_total": ("inferd_protocol_errors", "Connections closed for an error in HTTP/2."),
-    "received_bytes_total": ("inferd_received_bytes", "Bytes read from clients."),
-    "sent_bytes_total": ("inferd_sent_bytes", "Bytes written to clients."),
-    "message_threads_waiting": (
-        "inferd_message_threads_waiting",
-        "Messages that wait for a thread to decompress, compress or unpack them, or that one has.",
-    ),
-    "decompressed_total": ("inferd_decompressed_messages", "Messages of requests that were decompressed."),
-    "decompressed_bytes_total": ("inferd_decompressed_bytes", "What compressed requests became, in bytes."),
-    "compressed_total": ("inferd_compressed_messages", "Messages of responses that were compressed."),
-    "compression_saved_bytes_total": ("inferd_compression_saved_bytes", "Bytes that compressed responses are smaller for it."),
-    "request_bytes": ("inferd_request_bytes", "Bytes of the requests in flight."),
+    "connections": "Open client connections.",
+    "connections_limit": "How many there may be: max_connections, or what the limit on open files leaves.",
+    "connections_opened_total": "Client connections since the start.",
+    "connections_refused_total": "Client connections closed at once: max_connections were open.",
+    "handshakes": "Clients that have connected and not finished their TLS handshakes.",
+    "handshakes_failed_total": "TLS handshakes that failed, or took too long.",
+    "connections_stalled_total": "Client connections cut off: they held memory and did not move.",
+    "connections_dead_total": "Client connections cut off: a PING got no reply (keepalive_timeout_s).",
+    "connections_flooding_total": "Client connections cut off: too many frames that ask for nothing.",
+    "connections_pinging_total": "Client connections cut off: PINGs too often (min_ping_interval_s).",
+    "connections_resetting_total": "Client connections cut off: too many streams were reset.",
+    "connections_idle_total": "Client connections told to leave: no call for max_connection_idle_s.",
+    "connections_retired_total": "Client connections told to leave: older than max_connection_age_s.",
+    "connections_overdue_total": "Client connections cut off: calls left after max_connection_age_grace_s.",
+    "connection_bytes": "Memory that open connections can hold at most, beside messages: a fixed amount for each, more by TLS.",
+    "streams": "Open RPCs.",
+    "streams_opened_total": "RPCs since the start.",
+    "streams_abandoned_total": "RPCs whose client went away before the response.",
+    "streams_refused_total": "RPCs rejected: too many were open of all connections (max_total_streams).",
+    "streams_stalled_total": "RPCs ended: they held memory and their client did not move.",
+    "protocol_errors_total": "Connections closed for an error in HTTP/2.",
+    "received_bytes_total": "Bytes read from clients.",
+    "sent_bytes_total": "Bytes written to clients.",
+    "message_threads_waiting": "Messages that wait for a thread to decompress, compress or unpack them, or that one has.",
+    "decompressed_messages_total": "Messages of requests that were decompressed.",
+    "decompressed_bytes_total": "What compressed requests became, in bytes.",
+    "compressed_messages_total": "Messages of responses that were compressed.",
+    "compression_saved_bytes_total": "Bytes that compressed responses are smaller for it.",
+    "request_bytes": "Bytes of the requests in flight.",
 }
 
 
@@ -67,7 +61,8 @@ class Connections(Part):
         for server in self._servers:
             counted |= {key: counted.get(key, 0) + value for key, value in server.counters().items()}
         for key, value in counted.items():
-            yield (counter if key.endswith("_total") else gauge)(*COUNTERS[key], value)
+            kind = counter if key.endswith("_total") else gauge
+            yield kind(f"inferd_{key.removesuffix('_total')}", COUNTERS[key], value)
         told = "Memory that messages and metadata hold: requests that come or wait, unsent responses."
         yield gauge("inferd_message_bytes", told, messages.in_use())
         yield gauge("inferd_message_kept_bytes", "Memory of messages that are gone, kept for the next ones.", messages.kept())

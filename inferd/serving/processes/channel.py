@@ -52,11 +52,10 @@ class Channel:
         try:
             if len(content) > MAX_MESSAGE_BYTES:
                 assert descriptor < 0, "a message has one descriptor"
-                file = _write_long(content)
-                try:
-                    socket.send_fds(self._socket, [json.dumps([LONG, {}]).encode()], [file])
-                finally:
-                    os.close(file)
+                with open(os.memfd_create("inferd-message"), "wb") as file:
+                    file.write(content)
+                    file.seek(0)  # for the reader, which shares the position
+                    socket.send_fds(self._socket, [json.dumps([LONG, {}]).encode()], [file.fileno()])
             elif descriptor >= 0:
                 socket.send_fds(self._socket, [content], [descriptor])
             else:
@@ -78,30 +77,13 @@ class Channel:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)  # as for all others that Python makes
         kind, fields = json.loads(content)
-        if kind == LONG:
-            return _read_long(descriptors)
-        return Message(kind, fields, *descriptors)
+        if kind != LONG:
+            return Message(kind, fields, *descriptors)
+        if not descriptors:
+            return Message("missed", {})
+        with open(descriptors[0], "rb") as file:
+            return Message(*json.loads(file.read()))
 
     def close(self) -> None:
         with suppress(OSError):
             self._socket.close()
-
-
-def _write_long(content: bytes) -> int:
-    """Writes a memfd and returns its descriptor, at the beginning. Raises OSError."""
-    descriptor = os.memfd_create("inferd-message")
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(content)
-            file.seek(0)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _read_long(descriptors: list[int]) -> Message:
-    if not descriptors:
-        return Message("missed", {})
-    with open(descriptors[0], "rb") as file:
-        return Message(*json.loads(file.read()))

@@ -180,20 +180,16 @@ class Child:
 def _start(channel: socket.socket) -> subprocess.Popen[bytes]:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # inherited: else it would end a worker that does not ignore it yet
     try:
-        return _opened(channel)
+        return subprocess.Popen(
+            [*interpreter(), "-m", "inferd.serving.processes.worker", str(channel.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # the reader of stdout waits for its end, which no worker may hold up
+            pass_fds=(channel.fileno(),),
+            process_group=0,  # only the supervisor gets Ctrl-C of the terminal. No new session: Linux divides cores by sessions
+            env={name: text for name, text in os.environ.items() if name != "NOTIFY_SOCKET"},
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _opened(channel: socket.socket) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [*interpreter(), "-m", "inferd.serving.processes.worker", str(channel.fileno())],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,  # the reader of stdout waits for its end, which no worker may hold up
-        pass_fds=(channel.fileno(),),
-        process_group=0,  # only the supervisor gets Ctrl-C of the terminal. No new session: Linux divides cores by sessions
-        env={name: text for name, text in os.environ.items() if name != "NOTIFY_SOCKET"},
-    )
 
 
 def read_page(descriptor: int, overdue_s: float) -> Page:

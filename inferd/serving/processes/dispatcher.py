@@ -63,7 +63,8 @@ class Dispatcher:
 
     def accept_again(self) -> None:
         """Accepts connections if there is a worker that takes them; else they wait in the backlog."""
-        self._hand_on_again()
+        while self._untaken and self._next() is not None:
+            self._hand_on(*self._untaken.pop())
         if not (self._accepting or self._held) and self._opened and self._listeners and self._next() is not None:
             self._accepting = True
             for listener in self._listeners:
@@ -130,10 +131,6 @@ class Dispatcher:
             "the limit on open files (ulimit -n) allows",
             extra=logs.LIMITED,
         )
-
-    def _hand_on_again(self) -> None:
-        while self._untaken and self._next() is not None:
-            self._hand_on(*self._untaken.pop())
 
     def _not_accepted(self, error: OSError) -> None:
         """Pauses if this process has no descriptors or memory for a connection. Other errors mean that the client has gone."""

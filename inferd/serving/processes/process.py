@@ -72,7 +72,7 @@ def serve(settings: Settings, ready: Ready, reread: Callable[[], Settings] | Non
     with limit_told(), asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
         try:
             if runner.run(_serve(settings, ready, reread, sockets)):
-                _end(0, None)  # a normal exit of the interpreter would wait for the run, or crash in it
+                end_now(0)  # a normal exit of the interpreter would wait for the run, or crash in it
         finally:
             for number in HARMLESS:  # they must not interrupt the exit
                 signal.signal(number, signal.SIG_IGN)
@@ -133,7 +133,7 @@ async def _serve(
     await asyncio.wait((start, signalled), return_when=asyncio.FIRST_COMPLETED)
     if server.loading:
         log.info("stopped before the models were loaded")
-        _end(0, pid_file)
+        end_now(0, pid_file)
     try:
         addresses = await start
         if pid_file is not None:
@@ -169,12 +169,12 @@ def _stop(stopped: asyncio.Event, terminated: asyncio.Event, number: int, pid_fi
     """Called at SIGTERM or SIGINT. The first one only drains, even if the server drains already (`inferd drain`)."""
     if terminated.is_set():
         log.warning("stopped at once, by a second signal: what was not served is lost")
-        _end(128 + number, pid_file)
+        end_now(128 + number, pid_file)
     terminated.set()
     stopped.set()
 
 
-def _end(code: int, pid_file: Path | None) -> NoReturn:
+def end_now(code: int, pid_file: Path | None = None) -> NoReturn:
     """Ends the process at once. Removes its socket files and its pid file."""
     remove_socket_files()
     if pid_file is not None:

@@ -28,7 +28,7 @@ from inferd.config import Settings
 from inferd.errors import ConfigError, InferdError
 from inferd.serving.parts.live_settings.part import LiveSettingsPart
 from inferd.serving.processes.channel import Channel
-from inferd.serving.processes.process import loop_factory
+from inferd.serving.processes.process import end_now, loop_factory
 from inferd.serving.server import Server
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Worker:
         except EOFError:
             if not self._server.loading:
                 log.warning("ended at once: the supervisor is gone")
-            _end(1)
+            end_now(1)
         self._looks = HEARTBEAT_LOOKS  # reports at once, so that the supervisor knows of room in the channel
         self._report()
 
@@ -104,7 +104,7 @@ class Worker:
             case "not_ready":
                 self._server.set_not_ready()
             case "stop" if self._server.loading:  # a load cannot be interrupted, and no client waits
-                _end(0)
+                end_now(0)
             case "stop":
                 self._last_page = message.descriptor
                 self._stopped.set()
@@ -202,15 +202,10 @@ def _has_descriptors() -> bool:
     return True
 
 
-def _end(code: int) -> None:
-    logging.shutdown()
-    os._exit(code)
-
-
 async def _serve(settings: Settings, channel: Channel) -> int:
     try:
         if not await Worker(settings, channel).run():
-            _end(0)  # a normal exit of the interpreter would wait for the run, or crash in it
+            end_now(0)  # a normal exit of the interpreter would wait for the run, or crash in it
     except InferdError as error:
         channel.send("failed", text=str(error), setting=isinstance(error, ConfigError))
         return 3
@@ -218,11 +213,8 @@ async def _serve(settings: Settings, channel: Channel) -> int:
 
 
 def main() -> None:
-    for number in (
-        signal.SIGINT,
-        signal.SIGHUP,
-        signal.SIGTTOU,
-    ):  # the last one comes when it logs to the terminal of another process group
+    # The last one comes when it logs to the terminal of another process group.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     try:

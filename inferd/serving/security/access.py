@@ -230,15 +230,10 @@ def is_local(addresses: Iterable[Address]) -> bool:
     return bool(ports) and all(map(is_loopback, ports))
 
 
-def open_to_all(addresses: Iterable[Address]) -> list[Address]:
-    """The addresses that other machines reach without TLS."""
-    return [address for address in addresses if not address.tls and not is_loopback(address)]
-
-
 def warn_of_open(addresses: Iterable[Address], settings: Settings, metrics: Address | None) -> None:
     """Warns at the start of a server that is open to everybody, sends secrets in plaintext beside TLS, or shows metrics to everybody.
     addresses, metrics: where it listens."""
-    found = ", ".join(map(str, open_to_all(addresses)))
+    found = ", ".join(str(address) for address in addresses if not (address.tls or is_loopback(address)))
     if found and settings.token_file is None:
         log.warning(
             "%s is open to other machines without TLS and without a token: give --tls-cert and --tls-key, or --token-file, or listen on "

@@ -18,7 +18,7 @@ from inferd.serving.messages.fair_queue import FairQueue
 from inferd.serving.rest.service import is_probe
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from inferd._core.grpc.call import Call
     from inferd._core.http.head import Head
@@ -127,17 +127,19 @@ class ColdCalls:
             call.work = None
             self._reject(call, error)
             return
-        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
-        task = self._run(call, serve(call, method))
+        if method.kind == "stream":
+            task = self._run(call, partial(self._serve_stream, call, method), "the stream ended")
+        else:
+            task = self._run(call, partial(self._serve_unary, call, method), "the response was ready")
         if method.max_open:
             client.open_by_method[method] += 1
             task.add_done_callback(lambda _task: client.open_by_method.subtract((method,)))
 
     def _begin_rest(self, call: Http1Call | Http2Call, head: Head) -> None:
-        self._run(call, self._serve_rest(call, head))
+        self._run(call, partial(self._serve_rest, call, head), "the response was ready")
 
-    def _run(self, call: Call, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        call.work = task = self._loop.create_task(work)
+    def _run(self, call: Call, work: Callable[[], Awaitable[None]], end: str) -> asyncio.Task[None]:
+        call.work = task = self._loop.create_task(self._serve(call, work, end))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -148,44 +150,35 @@ class ColdCalls:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _serve_unary(self, call: Http2Call, method: Method) -> None:
+    async def _serve(self, call: Call, work: Callable[[], Awaitable[None]], end: str) -> None:
+        """Does the work of a call before its deadline, and fails the call where that raises. end: of the work, for the error."""
         try:
             async with asyncio.timeout(remaining_s(call)):
-                request = method.parse(call.method, bytes(call.message))
-                response = await method.handler(request)
-            call.reply(response.SerializeToString())
+                await work()
         except TimeoutError:
-            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the response was ready"))
+            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before {end}"))
         except Exception as error:
             self._reject(call, error)
 
+    async def _serve_unary(self, call: Http2Call, method: Method) -> None:
+        response = await method.handler(method.parse(call.method, bytes(call.message)))
+        call.reply(response.SerializeToString())
+
     async def _serve_rest(self, call: Http1Call | Http2Call, head: Head) -> None:
         assert self._rest is not None
-        try:
-            async with asyncio.timeout(remaining_s(call)):
-                response = await self._rest.respond(head, bytes(call.message))
-            call.respond(*response)
-        except TimeoutError:
-            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the response was ready"))
-        except Exception as error:
-            self._reject(call, error)
+        call.respond(*await self._rest.respond(head, bytes(call.message)))
 
     async def _serve_stream(self, call: Http2Call, method: Method) -> None:
         changed = asyncio.Event()
         call.listener = changed.set
         try:
-            async with asyncio.timeout(remaining_s(call)):
-                async with aclosing(method.handler(self._requests(call, method, changed))) as responses:
-                    async for response in responses:
-                        call.write(response.SerializeToString())
-                        while call.sending and not call.settled:
-                            changed.clear()
-                            await changed.wait()
+            async with aclosing(method.handler(self._requests(call, method, changed))) as responses:
+                async for response in responses:
+                    call.write(response.SerializeToString())
+                    while call.sending and not call.settled:
+                        changed.clear()
+                        await changed.wait()
             call.end()
-        except TimeoutError:
-            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the stream ended"))
-        except Exception as error:
-            self._reject(call, error)
         finally:
             call.listener = None
 

@@ -196,7 +196,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
     def counters(self) -> dict[str, float]:
         """The values that parts/connections.py shows. grpc.aio does not count its connections."""
-        return {"streams": self._open, "streams_total": self._opened, "request_bytes": self._held_bytes}
+        return {"streams": self._open, "streams_opened_total": self._opened, "request_bytes": self._held_bytes}
 
     def _bind(self, address: Address) -> Address:
         try:
@@ -248,8 +248,8 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     def _unary(self, name: str, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def serve(message: bytes, rpc: Rpc) -> bytes:
             async with self._call(name, message, rpc):
-                response = await method.handler(method.parse(name, message))
-                return _serialize(response)
+                response: bytes = (await method.handler(method.parse(name, message))).SerializeToString()
+                return response
 
         return serve
 
@@ -266,7 +266,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 with self._one_more(name, method, rpc):
                     async with aclosing(method.handler(requests(messages))) as responses:
                         async for response in responses:
-                            await rpc.write(_serialize(response))
+                            await rpc.write(response.SerializeToString())
 
         return serve
 
@@ -340,7 +340,9 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     async def _call(self, name: str, message: bytes, rpc: Rpc) -> AsyncIterator[AwaitedCall]:
         """Surrounds every RPC: counts it, ends it with a status when it fails, cancels it when its client goes away."""
         call = AwaitedCall(name, Message.wrap(message), _deadline_ns(rpc))
-        call.traceparent, call.key = _traceparent(rpc), _key(rpc)
+        traceparents, keys = _metadata(rpc, "traceparent"), _metadata(rpc, "inferd-key")
+        call.traceparent = traceparents[0] if len(traceparents) == 1 else None
+        call.key = routing_key(keys[-1]) if keys else 0
         self._opened += 1
         self._open += 1
         self._held_bytes += len(message)
@@ -378,8 +380,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         if rpc.auth_context().get("transport_security_type") == [b"ssl"]:
             self._check_identity(rpc)
         if self._access.asks_for_tokens:
-            found = [value for key, value in rpc.invocation_metadata() or () if key == "authorization"]
-            headers = [value.encode() if isinstance(value, str) else value for value in found]
+            headers = _metadata(rpc, "authorization")
             try:
                 authorization = SEVERAL.join(headers) if headers else None
                 self._access.check_token(name, authorization)
@@ -469,20 +470,9 @@ def _deadline_ns(rpc: Rpc) -> int:
     return time.monotonic_ns() + int(remaining_s * 1e9)
 
 
-def _traceparent(rpc: Rpc) -> bytes | None:
-    found = [value for key, value in rpc.invocation_metadata() or () if key == "traceparent"]
-    return found[0].encode() if len(found) == 1 and isinstance(found[0], str) else None
-
-
-def _key(rpc: Rpc) -> int:
-    """The routing key of the last metadata inferd-key; 0: there is none."""
-    found = [value for key, value in rpc.invocation_metadata() or () if key == "inferd-key"]
-    return routing_key(found[-1].encode()) if found and isinstance(found[-1], str) else 0
-
-
-def _serialize(response: Any) -> bytes:
-    content: bytes = response.SerializeToString()
-    return content
+def _metadata(rpc: Rpc, name: str) -> list[bytes]:
+    """The values of the headers of this name."""
+    return [value.encode() if isinstance(value, str) else value for key, value in rpc.invocation_metadata() or () if key == name]
 
 
 async def _abort(rpc: Rpc, error: Any) -> NoReturn:

@@ -58,6 +58,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0  # the time between two looks at each connection: does it stall, how old is it, does its close linger for too long
 LOOK_NS = 200_000  # how long looks may take in one iteration of the loop
 AGE_JITTER = 0.1  # clients that connected together do not leave together
+ENDED = ("dead", "flooding", "pinging", "resetting", "idle", "retired", "overdue")  # why connections ended, as Http2State counts them
 # In a drain:
 DRAIN_LOOK_S = 0.1  # the time between two looks at each connection
 DRAIN_STALL_NS = 10**9  # how long the server waits for the rest of a request, or of a handshake
@@ -279,31 +280,23 @@ class NativeTransport:
         return {
             "connections": self.open_connections,
             "connections_limit": self._max_connections,
-            "connections_total": totals["connections"],
+            "connections_opened_total": totals["connections"],
             "connections_refused_total": self._rejected_connections,
             "handshakes": sum(map(shakes_hands, list(self.connections))),
             "handshakes_failed_total": self._handshakes_failed,
             "connections_stalled_total": self.stalled_connections,
-            "connections_dead_total": totals["dead"],
-            "connections_flooding_total": totals["flooding"],
-            "connections_pinging_total": totals["pinging"],
-            "connections_resetting_total": totals["resetting"],
-            "connections_idle_total": totals["idle"],
-            "connections_retired_total": totals["retired"],
-            "connections_overdue_total": totals["overdue"],
+            **{f"connections_{name}_total": totals[name] for name in ENDED},
             "connection_bytes": self.connection_bytes,
             "streams": server.calls,
-            "streams_total": totals["calls"],
-            "streams_abandoned_total": totals["abandoned"],
-            "streams_refused_total": totals["refused"],
-            "streams_stalled_total": totals["stalled"],
+            "streams_opened_total": totals["calls"],
+            **{f"streams_{name}_total": totals[name] for name in ("abandoned", "refused", "stalled")},
             "protocol_errors_total": totals["protocol_errors"],
             "received_bytes_total": totals["received_nbytes"],
             "sent_bytes_total": totals["sent_nbytes"],
             "message_threads_waiting": self._threads.unfinished,
-            "decompressed_total": totals["decompressed"],
+            "decompressed_messages_total": totals["decompressed"],
             "decompressed_bytes_total": totals["decompressed_nbytes"],
-            "compressed_total": totals["compressed"],
+            "compressed_messages_total": totals["compressed"],
             "compression_saved_bytes_total": totals["saved_nbytes"],
         }
 

@@ -192,7 +192,7 @@ async def test_tls_over_http(model_files: Path, connect: Callable[..., Awaited],
 @pytest.mark.parametrize("compression", ["gzip", "deflate"])
 async def test_compressed_requests(place: Place, connect: Callable[..., Awaited], compression: str) -> None:
     def decompressed() -> float:
-        return float(place.served.server.edge._grpc.counters().get("decompressed_total", 0))
+        return float(place.served.server.edge._grpc.counters().get("decompressed_messages_total", 0))
 
     before = decompressed()
     rows = np.ones((64, 16), np.float32)

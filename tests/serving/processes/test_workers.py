@@ -351,7 +351,7 @@ async def test_a_worker_that_ends_each_time_while_it_loads_ends_the_start(
         started.append(subprocess.Popen(["sh", "-c", command]))
         return started[-1]
 
-    monkeypatch.setattr("inferd.serving.processes.child._opened", opened)
+    monkeypatch.setattr("inferd.serving.processes.child._start", opened)
     monkeypatch.setattr("inferd.serving.processes.child.BACK_OFF_NS", 0)
     supervisor = Supervisor(Settings(grpc_port=0, http_port=-1), 1, (), lambda: None)
     with pytest.raises(StartError, match=f"^{re.escape(says)}$"):
@@ -369,7 +369,7 @@ async def test_a_start_that_fails_leaves_no_worker_to_be_started_later(monkeypat
         processes.append(subprocess.Popen(["sh", "-c", commands[len(processes)]], stdin=subprocess.PIPE))
         return processes[-1]
 
-    monkeypatch.setattr("inferd.serving.processes.child._opened", opened)
+    monkeypatch.setattr("inferd.serving.processes.child._start", opened)
     supervisor = Supervisor(Settings(grpc_port=0, http_port=-1), 2, (), lambda: None)
     start = asyncio.ensure_future(supervisor.start())
     while not supervisor.workers._timers:

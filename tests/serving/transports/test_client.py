@@ -259,7 +259,7 @@ def test_http2_with_prior_knowledge(served: ServerFixture) -> None:
     with Caller(served.http) as caller, Asker(served.http) as asker:
         same(caller.answers("identity", {"x": rows(2)}), {"y": rows(2)})
         assert asker.post("/v2/models/identity/infer", infer_body("x", "FP32", [1, 16], [1] * 16)).status == 200
-    assert served.on_loop(lambda: served.server.edge._grpc.counters()["connections_total"]) >= 2
+    assert served.on_loop(lambda: served.server.edge._grpc.counters()["connections_opened_total"]) >= 2
 
 
 def test_http2_by_tls_keeps_who_the_client_is(model: Path, tmp_path: Path) -> None:

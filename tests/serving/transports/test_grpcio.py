@@ -292,7 +292,7 @@ async def test_a_client_that_goes_away_cancels_its_request() -> None:
         call.reply(b"nobody hears this")
         call.fail(errors.Internal("nor this"))
         assert await infer(channel, b"ab") == b"ba"
-        assert transport.counters() == {"streams": 0, "streams_total": 2, "request_bytes": 0}
+        assert transport.counters() == {"streams": 0, "streams_opened_total": 2, "request_bytes": 0}
         assert service.rejected == []
 
 

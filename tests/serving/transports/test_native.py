@@ -439,7 +439,7 @@ async def test_a_client_of_grpc_with_keepalive_stays() -> None:
     async with serving() as (transport, [bound]), grpc.aio.insecure_channel(bound, options) as channel:
         for _ in range(300):
             assert await channel.unary_unary(ECHO)(b"abc", timeout=LIMIT_S) == b"abc"
-        assert transport.counters()["connections_total"] == 1
+        assert transport.counters()["connections_opened_total"] == 1
         assert transport.counters()["connections_pinging_total"] == 0
 
 
@@ -660,8 +660,8 @@ async def test_many_connections() -> None:
 
         await asyncio.to_thread(clients)
         counters = transport.counters()
-        assert counters["connections_total"] == 100
-        assert counters["streams_total"] == 100
+        assert counters["connections_opened_total"] == 100
+        assert counters["streams_opened_total"] == 100
         assert counters["streams"] == 0
         while transport.counters()["connections"]:
             await asyncio.to_thread(lambda: None)
@@ -765,7 +765,7 @@ async def test_the_drain_takes_no_more_than_may_be_open() -> None:
         with ExitStack() as stack:
             peers = [stack.enter_context(Peer(bound)) for _ in range(20)]
             await stopped(transport, *peers)
-        assert (transport.counters()["connections_total"], transport.counters()["connections_refused_total"]) == (5, 15)
+        assert (transport.counters()["connections_opened_total"], transport.counters()["connections_refused_total"]) == (5, 15)
 
 
 async def test_who_waits_at_a_socket_that_others_gave_is_left_to_the_next_server() -> None:

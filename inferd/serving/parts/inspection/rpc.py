@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from inferd.engine.configuration.model_config import datatype_word
 from inferd.engine.models.labels import shown_versions, versions_of
 from inferd.errors import InvalidArgument, NotFound, Unavailable, Unimplemented
 from inferd.part import Method
@@ -176,14 +177,8 @@ def _tensor_metadata(
     tensor: inference.ModelInput | inference.ModelOutput, batch_axis: list[int]
 ) -> inference.ModelMetadataResponse.TensorMetadata:
     return inference.ModelMetadataResponse.TensorMetadata(
-        name=tensor.name, datatype=_datatype_word(tensor.data_type), shape=[*batch_axis, *tensor.dims]
+        name=tensor.name, datatype=datatype_word(tensor.data_type), shape=[*batch_axis, *tensor.dims]
     )
-
-
-def _datatype_word(number: inference.DataType) -> str:
-    """The word that a request uses for one of ModelConfig's datatypes: "FP32" for TYPE_FP32."""
-    name = inference.DataType.Name(number)
-    return "BYTES" if name == "TYPE_STRING" else name.removeprefix("TYPE_")
 
 
 def _model_statistics(model: Model) -> inference.ModelStatistics:

@@ -139,7 +139,9 @@ def _specs(model: Model) -> tuple[object, object]:
 
 
 def _infer(key: str, model: Model) -> Json:
-    content: Json = {"application/json": {"schema": reference(f"{key}.Request"), **_examples(model)}}
+    content: Json = {"application/json": {"schema": reference(f"{key}.Request")}}
+    if (example := example_of(model)) is not None:
+        content["application/json"]["examples"] = {"example": {"value": example}}
     raw = raw_inputs(model)
     for each in raw:
         for media_type in each.media_types:
@@ -260,11 +262,6 @@ def _columns(raw: RawInput) -> Sequence[Any]:
 
 
 # ---- examples ----
-
-
-def _examples(model: Model) -> Json:
-    example = example_of(model)
-    return {} if example is None else {"examples": {"example": {"value": example}}}
 
 
 def example_of(model: Model) -> Json | None:
