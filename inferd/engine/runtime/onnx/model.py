@@ -20,6 +20,7 @@ from inferd.engine.runtime.onnx.arrays import Reshapes, array_of, inward, outwar
 from inferd.engine.runtime.onnx.bound_backend import BoundBackend
 from inferd.engine.runtime.onnx.library import onnxruntime
 from inferd.engine.runtime.onnx.options import SessionOptions, may_be_quantized, native_options, wanted_providers
+from inferd.engine.runtime.onnx.run import OpenSession
 from inferd.engine.runtime.onnx.session import extensions_of, open_without_zipmaps, reject_silent_fallback
 from inferd.engine.runtime.onnx.tensor_types import ONNX_NUMBER, graph_of, tensor_of
 from inferd.engine.runtime.onnx.varying_backend import VaryingBackend
@@ -194,9 +195,8 @@ class OnnxModel(LoadedModel):
                 f"model {self.name!r} mixes BYTES and BF16, which onnxruntime's Python interface cannot run: cast BF16 to FP32 in the graph"
             )
         try:
-            given = self._session, signature, self._rejecting, self.arena, self._reshapes
-            few = self._few_session, self._few_rows
-            backend = BoundBackend(*given, *few) if signature.fixed else VaryingBackend(*given)
+            given = OpenSession(self._session, self._rejecting, self.arena, self._reshapes), signature
+            backend = BoundBackend(*given, self._few_session, self._few_rows) if signature.fixed else VaryingBackend(*given)
         except (MemoryError, ValueError):  # ValueError: numpy, for sizes that no machine has
             raise ConfigError(
                 f"model {self.name!r}: the arrays of a run of {max(signature.max_batch_size, 1)} rows do not fit this machine's memory: "
