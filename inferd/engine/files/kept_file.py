@@ -73,7 +73,8 @@ def replace(path: Path, content: bytes) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync(path.parent)
+    with suppress(OSError):  # not every file system can write a folder
+        sync_path(path.parent)
 
 
 def append(path: Path, line: bytes, *, sync: bool = True) -> None:
@@ -112,11 +113,10 @@ def _check_regular(descriptor: int) -> None:
         raise OSError(errno.EINVAL, "expected a regular file")
 
 
-def _sync(folder: Path) -> None:
-    """Writes the new name to the disk, too, if the file system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def sync_path(path: Path) -> None:
+    """Writes a file, or the names in a folder, to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
