@@ -18,7 +18,7 @@ import numpy as np
 from inferd.errors import ConfigError, RequestError
 from inferd.protocol import options
 from inferd.steps.columns import BadValue, Column, column_of
-from inferd.steps.pipeline import Array, Check, Content, EntryPlace, PadAxis, TensorType, Value, detached
+from inferd.steps.pipeline import Array, Check, Content, EntryPlace, InputPipeline, TensorType, Value, detached
 from inferd.steps.records import READERS, Reader, Row, listed
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Records(NamedTuple):
     features: Sequence[Row]
 
 
-class TablePipeline:
+class TablePipeline(InputPipeline):
     """See InputPipeline. `reader`: one format's way from a request's values to settled rows.
 
     One-row requests are cheapest together: their rows are written into arrays by one call.
@@ -95,7 +95,6 @@ class TablePipeline:
     ) -> None:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
-        self.paddings: dict[str, PadAxis] = {}
         self._groups = tuple(groups)
         self._columns = tuple(columns)
         # From the last to the first, as several features in the place of one value move what is behind them.

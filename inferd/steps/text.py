@@ -61,7 +61,7 @@ class EncodedRow(NamedTuple):
     types: Array | None  # None: all 0, or not wanted
 
 
-class TextPipeline:
+class TextPipeline(InputPipeline):
     """See InputPipeline. `added`: tokens that every text has and are none of its own. `length`: of the graph's axis of tokens; None where
     it is free. `left`: rows stand at its end, among those of their own request, too."""
 
@@ -81,7 +81,7 @@ class TextPipeline:
         length: int | None,
         left: bool,
     ) -> None:
-        self.inputs: tuple[tuple[str, TensorType], ...] = ((name, TensorType("BYTES", (1,))),)
+        self.inputs = ((name, TensorType("BYTES", (1,))),)
         self.outputs = outputs
         self.paddings = paddings
         self._name = name
@@ -93,10 +93,6 @@ class TextPipeline:
         self._max_bytes = max(MAX_TEXT_BYTES, max_tokens * MAX_TEXT_BYTES_A_TOKEN)
         self._length = length
         self._left = left
-
-    def samples(self, count: int) -> Mapping[str, Array]:
-        """See InputPipeline."""
-        return {}
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         errors: dict[int, RequestError] = {}
