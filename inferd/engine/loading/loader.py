@@ -307,7 +307,7 @@ class Loader:
                 f"model '{loaded.config.name}'", loaded.model.backend(signature), steps.finish if steps and steps.finishes else None
             )
             run_signature = steps.run_signature if steps else signature
-            check_padding(instance, run_signature, written.where, paddings.tolerance, largest=paddings.largest)
+            check_padding(instance, run_signature, written.where, paddings.tolerance, paddings.largest)
             instance.backend.close()
         return signature, steps
 
