@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,14 +33,9 @@ class KeptFile:
             with self.locked():
                 remove_left(self.path)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keeps other processes from changing the table inside the block, if the file system has locks."""
-        if self.path is None:
-            yield
-            return
-        with locked(self.path.parent):
-            yield
+        return nullcontext() if self.path is None else locked(self.path.parent)
 
 
 @contextmanager
