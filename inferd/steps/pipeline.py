@@ -28,6 +28,8 @@ Value = Array | list[memoryview]
 # for that request any longer.
 Check = Callable[[int], None]
 
+Wrong = Callable[[str], ConfigError]  # EntryPlace.wrong of one step
+
 
 class TensorType(NamedTuple):
     """Datatype (the protocol's word) and shape of one row; -1 is any size."""
