@@ -6,7 +6,6 @@
     changes     inputs and outputs that are left out, or hashed
     recorder    the thread that writes what taps of models keep
     reader      records back as requests
-    unpacked    how large a packed batch becomes
     export      records as Parquet, CSV and arrays; several as one
     parquet     tables
     npz         arrays of any name and any bytes
