@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from inferd._core.batching.batch import Batch
     from inferd.engine.model import Model
     from inferd.protocol.inference import ModelConfig
 
@@ -105,7 +104,7 @@ class Engine(AbstractContextManager["Engine"]):
         )
         self._closed = False
         self._process = os.getpid()
-        self._repository = Repository(settings, deliver=_deliver)
+        self._repository = Repository(settings, deliver=lambda batch: batch.deliver())
         if isinstance(paths, Place):
             self._repository.load_places([paths])
         else:
@@ -227,15 +226,12 @@ class Engine(AbstractContextManager["Engine"]):
             raise InvalidArgument(f"inputs: expected a dict of arrays by input name, got {_kind(inputs)}")
         specs = {name: (word, shape) for name, word, shape in model.signature.input_specs}
         tensors = [_tensor(name, specs, value, cast) for name, value in inputs.items()]
-        return submit(model, tensors, _deadline_ns(timeout), _names(outputs))
+        deadline_ns = NO_DEADLINE if timeout is None else time.monotonic_ns() + int(max(timeout, -1.0) * 1e9)
+        return submit(model, tensors, deadline_ns, _names(outputs))
 
 
 def _listed(specs: Sequence[tuple[str, str, tuple[int, ...]]]) -> str:
     return ", ".join(f"{name} {word}[{', '.join('?' if size < 0 else str(size) for size in shape)}]" for name, word, shape in specs)
-
-
-def _deliver(batch: Batch) -> None:
-    batch.deliver()
 
 
 def _kind(value: object) -> str:
@@ -265,10 +261,6 @@ def _limited(timeout_s: Any) -> float | None:
         raise InvalidArgument(f"timeout: expected seconds, or None to wait as long as it takes, got {_kind(timeout_s)}")
     seconds = float(timeout_s)
     return None if seconds > MAX_TIMEOUT_S else seconds
-
-
-def _deadline_ns(timeout_s: float | None) -> int:
-    return NO_DEADLINE if timeout_s is None else time.monotonic_ns() + int(max(timeout_s, -1.0) * 1e9)
 
 
 def _too_late(timeout_s: float | None) -> DeadlineExceeded:

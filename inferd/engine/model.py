@@ -359,10 +359,7 @@ class Model:
         changed = hangs != self._hangs and not self.queues.run.closed
         self._hangs = hangs
         if hangs:
-            self.queues.reject(
-                Unavailable(f"{self._title} does not end its run and takes no requests until it does; another replica may respond"),
-                self._deliver,
-            )
+            self._reject_waiting(f"{self._title} does not end its run and takes no requests until it does; another replica may respond")
         if changed and hangs:
             log.error("%s takes no requests: none of its instances ends its run; restart the server if that lasts", self._title)
             self.state, self.reason = State.UNAVAILABLE, "its run does not end"
@@ -464,9 +461,7 @@ class Model:
         except NoThread as error:
             log.error("%s rejects requests: %s", self._title, error, extra=event("no_thread", model=self.name, version=self.version))
         self.route.first_waits = self._activate  # the next request tries again
-        self.queues.reject(
-            Unavailable(f"{self._title}: the system has no thread left to run it; retry, another replica may respond"), self._deliver
-        )
+        self._reject_waiting(f"{self._title}: the system has no thread left to run it; retry, another replica may respond")
 
     def _account(self, batch: Batch) -> None:
         """Called on the executor thread of a model that may become inline. `expire` reads `_may_return` on the loop."""

@@ -111,7 +111,7 @@ def _csv(requests: Iterator[Recorded], to: Path, columns: Iterable[str]) -> int:
         table.writerow([*HEADS, *TIMES[1:], *columns])
         for row in requests:
             texts = map(_inert, (row.id, row.model, row.version, row.arm))
-            plain = [*texts, _iso(row.arrival_ns), row.code, _inert(row.error)]
+            plain = [*texts, f"{np.datetime64(row.arrival_ns, 'ns')}Z", row.code, _inert(row.error)]
             found = {f"inputs.{k}": v for k, v in row.inputs.items()} | {f"outputs.{k}": v for k, v in row.outputs.items()}
             cells = [json.dumps(found[name].tolist(), default=_text) if name in found else "" for name in columns]
             table.writerow([*plain, *row.times_ns.values(), *cells])
@@ -122,10 +122,6 @@ def _csv(requests: Iterator[Recorded], to: Path, columns: Iterable[str]) -> int:
 def _inert(text: str) -> str:
     """A cell that a spreadsheet does not run: a client chooses the id, and `=` would begin a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
-
-
-def _iso(arrival_ns: int) -> str:
-    return f"{np.datetime64(arrival_ns, 'ns')}Z"
 
 
 def _text(element: object) -> str:

@@ -10,7 +10,7 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -203,7 +203,7 @@ def _settle_missing(
     records = nothing.records(names)
     for text in stand_ins(column, learned):
         try:
-            changed = served.changed(column.with_missing(text))
+            changed = served.changed(replace(column, missing=text))
         except ConfigError:
             continue
         if agrees(changed, records, expected, tolerance):
@@ -220,7 +220,7 @@ def _settle_lacking(trained: Trained, served: Served, sample: Sample, tolerance:
     if expected is None or agrees(served, lacking.records([column.name for column in served.columns]), expected, tolerance):
         return served, []
     for column in served.columns:
-        served = served.changed(column.with_missing(None))
+        served = served.changed(replace(column, missing=None))
     return served, names
 
 
@@ -247,7 +247,7 @@ def _settle_unseen(
     records = strange.records([each.name for each in served.columns])
     if expected is not None and agrees(served, records, expected, tolerance):
         return served, []
-    changed = served.changed(now.with_allowed([_text_of(value) for value in known]))
+    changed = served.changed(replace(now, allowed=tuple(map(_text_of, known))))
     if expected is None:
         return changed, []
     return changed, [

@@ -230,6 +230,6 @@ def _standing_in(known: Trained, served: Served, names: Sequence[str]) -> tuple[
     for column in served.columns:
         for text in stand_ins(column, learned[column.name]) if column.name in names else ():
             with suppress(ConfigError):
-                served = served.changed(column.with_missing(text))
+                served = served.changed(replace(column, missing=text))
                 break
     return served.columns

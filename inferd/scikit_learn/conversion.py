@@ -75,9 +75,7 @@ def convert(trained: Trained, floats: str) -> Converted:
     keep_imputers(pipeline)
     keep_encoders(pipeline)
     keep_trees(pipeline, floats)
-    _keep_hashes(pipeline)
-    _keep_votes(pipeline)
-    _keep_picked(pipeline)
+    _keep_others(pipeline)
     try:
         return _converted(pipeline, inputs, trained)
     except Exception as error:  # skl2onnx raises whatever it meets
@@ -114,27 +112,19 @@ def _why_not(step: Any, last: Any) -> tuple[str, str] | None:
     return None
 
 
-def _keep_hashes(pipeline: Any) -> None:
-    """Counts of hashes are small, and FP64 beside FP32 is what skl2onnx's estimators do not take."""
+def _keep_others(pipeline: Any) -> None:
+    """Changes steps that skl2onnx does not convert as they are."""
     for step in inner_steps(pipeline):
-        if type(step).__name__ == "FeatureHasher":
+        word = type(step).__name__
+        if word == "FeatureHasher":  # counts of hashes are small, and skl2onnx's estimators do not take FP64 beside FP32
             step.dtype = np.float32
-
-
-def _keep_votes(pipeline: Any) -> None:
-    """skl2onnx takes no list of weights, and not the shape that votes have as features, which changes no prediction."""
-    for step in inner_steps(pipeline):
-        if type(step).__name__ in ("VotingClassifier", "VotingRegressor"):
+        elif word in ("VotingClassifier", "VotingRegressor"):
+            # skl2onnx takes no list of weights, and not the shape that votes have as features, which changes no prediction.
             step.weights = None if step.weights is None else np.asarray(step.weights, dtype=np.float64)
             if hasattr(step, "flatten_transform"):
                 step.flatten_transform = False
-
-
-def _keep_picked(pipeline: Any) -> None:
-    """Steps that pick one column alone: of the first one skl2onnx makes zeros, and of another one it loses the axis."""
-    for step in inner_steps(pipeline):
-        if hasattr(step, "get_support") and len(places := step.get_support(indices=True)) == 1:
-            become(step, partial(_picked, places), 1)
+        elif hasattr(step, "get_support") and len(places := step.get_support(indices=True)) == 1:
+            become(step, partial(_picked, places), 1)  # of the first column skl2onnx makes zeros, and of another one it loses the axis
 
 
 def _picked(places: Any, nodes: Nodes) -> str:

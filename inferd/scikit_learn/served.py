@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,6 @@ class Column:
     datatype: str = "FP32"
     missing: str | None = None
     allowed: tuple[str, ...] = ()
-
-    def with_missing(self, text: str | None) -> Column:
-        return replace(self, missing=text)
-
-    def with_allowed(self, values: Sequence[str]) -> Column:
-        return replace(self, allowed=tuple(values))
 
 
 class Served:
@@ -71,7 +65,9 @@ class Served:
             tensor.name: TensorType(tensor.datatype, tuple(size if isinstance(size, int) else -1 for size in tensor.shape[1:]))
             for tensor in self._model.graph.inputs
         }
-        step = options.Columns(format=options.Columns.Format.Value(self.form), columns=[_written(column) for column in self.columns])
+        step = options.Columns(
+            format=options.Columns.Format.Value(self.form), columns=[options.Column(**asdict(column)) for column in self.columns]
+        )
         entry = options.Preprocess(input=MATRIX if self._matrix else "", steps=[options.Step(columns=step)])
         return compile_table(entry, EntryPlace("config.toml", free))
 
@@ -128,10 +124,3 @@ class Served:
 def _utf8(text: str) -> bytes:
     """Encodes a text. Invalid Unicode passes, for the server is to reject it."""
     return text.encode("utf-8", "surrogatepass")
-
-
-def _written(column: Column) -> options.Column:
-    written = options.Column(name=column.name, datatype=column.datatype, allowed=column.allowed)
-    if column.missing is not None:
-        written.missing = column.missing
-    return written

@@ -99,7 +99,7 @@ def trained(pipeline: Any, *, features_only: bool = False) -> Trained:
                 "front of it, or parts of dates, which the step of a served model makes, too (date_time)"
             )
     used = tuple(place for place, column in enumerate(learned) if column.used or not named)
-    picks = named and _takes_names(pipeline)
+    picks = named and hasattr(_first_of(pipeline), "transformers_")
     classes = getattr(last_of(pipeline), "classes_", ())
     if isinstance(classes, list):
         why = f"it has {len(classes)} results for a record, each with classes of its own, and a model has one: fit one for each"
@@ -200,10 +200,6 @@ def _first_of(pipeline: Any) -> Any:
     while hasattr(pipeline, "steps") or estimator_of(pipeline) is not None:
         pipeline = pipeline.steps[0][1] if hasattr(pipeline, "steps") else estimator_of(pipeline)
     return pipeline
-
-
-def _takes_names(pipeline: Any) -> bool:
-    return hasattr(_first_of(pipeline), "transformers_")
 
 
 def _without_steps(pipeline: Any, is_one: Callable[[Any], bool]) -> Any:

@@ -57,7 +57,6 @@ class AudioPipeline(RowPipeline):
     def __init__(self, wire: tuple[str, TensorType], source: Source, steps: Sequence[Apply], output: tuple[str, TensorType]) -> None:
         self.inputs = (wire,)
         self.outputs = (output,)
-        self.paddings: dict[str, Any] = {}
         self.content = Content.SOUND if wire[1].datatype == "BYTES" else Content.NUMBERS
         self._name = wire[0]
         self._source = source

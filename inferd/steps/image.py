@@ -8,7 +8,7 @@ row is prepared alone. Never in here: decoding (picture.py), the kernel (_core/m
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from inferd.protocol import options
 from inferd.steps.geometry import CenterCrop, Letterbox, Pad, Pass, Resampling, Resize, Shape, Sides, Size, Unfit, View, fold
 from inferd.steps.numbers import CASTS, cast
 from inferd.steps.picture import MAX_PIXELS, Decoder, Picture
-from inferd.steps.pipeline import Array, Content, EntryPlace, PadAxis, RowPipeline, TensorType, Value, wrong_row
+from inferd.steps.pipeline import Array, Content, EntryPlace, RowPipeline, TensorType, Value, wrong_row
 from inferd.steps.scratch import scratch
 
 if TYPE_CHECKING:
@@ -301,8 +301,6 @@ class _Reading:
 
 class ImagePipeline(RowPipeline):
     """An InputPipeline of images."""
-
-    paddings: Mapping[str, PadAxis] = {}
 
     def __init__(self, name: str, graph_name: str, recipe: Recipe, *, flat: bool = False) -> None:
         self._name = name

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from inferd.errors import ConfigError
-from inferd.steps.pipeline import Array
+from inferd.steps.pipeline import Array, Wrong
 
 MAX_LABELS_BYTES = 4 << 20
 SHOWN_CHARACTERS = 100
-
-Wrong = Callable[[str], ConfigError]  # EntryPlace.wrong of the step
 
 
 def read_labels(path: Path, wrong: Wrong) -> Array:

@@ -9,7 +9,7 @@ Scores are computed in FP32, whatever the graph gives: FP16 and FP64 become FP32
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from inferd.steps.pipeline import Array, EntryPlace, TensorType
 from inferd.steps.stage import At, Inner, Last, Run
 
 if TYPE_CHECKING:
-    from inferd.protocol.options import OutputStep, Postprocess
+    from inferd.protocol.options import Postprocess
 
 DEFAULT_K = 5
 _FLOATS = ("FP16", "FP32", "FP64")
@@ -65,7 +65,7 @@ def compile_output(entry: Postprocess, place: EntryPlace) -> OutputSteps:
         if word in _SCORES:
             inner += _to_single(at)
             at = at._replace(kind=TensorType("FP32", kind.shape))
-        made = (_SCORES.get(word) or _OTHERS[word])(at, step)
+        made = (_SCORES.get(word) or _OTHERS[word])(at, getattr(step, word))
         if isinstance(made, Last):
             last = made
         else:
@@ -134,18 +134,9 @@ def _with_size(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 
-def _softmax(at: At, step: OutputStep) -> Inner:
-    softmax = _along(at, _axis(at, step.softmax), lambda array: (scores.softmax(array),))
-    return Inner(at.kind, lambda array, inputs: softmax(array)[0])
-
-
-def _sigmoid(at: At, step: OutputStep) -> Inner:
-    return Inner(at.kind, lambda array, inputs: scores.sigmoid(array))
-
-
-def _l2_normalize(at: At, step: OutputStep) -> Inner:
-    normalize = _along(at, _axis(at, step.l2_normalize), lambda array: (scores.l2_normalize(array),))
-    return Inner(at.kind, lambda array, inputs: normalize(array)[0])
+def _changed(at: At, step: options.Softmax | options.L2Normalize, change: Callable[[Array], Array]) -> Inner:
+    change_along = _along(at, _axis(at, step), lambda array: (change(array),))
+    return Inner(at.kind, lambda array, inputs: change_along(array)[0])
 
 
 def _classes(at: At, axis: int) -> int:
@@ -166,14 +157,14 @@ def _class_labels(at: At, file: str, axis: int) -> Array | None:
     return labels
 
 
-def _top_k(at: At, step: OutputStep) -> Last:
-    axis = _axis(at, step.top_k)
+def _top_k(at: At, step: options.TopK) -> Last:
+    axis = _axis(at, step)
     classes = _classes(at, axis)
-    k = step.top_k.k or DEFAULT_K
+    k = step.k or DEFAULT_K
     if k > classes:
-        default = "" if step.top_k.k else ", the default"
+        default = "" if step.k else ", the default"
         raise at.wrong(f"k is {k}{default}, and the {at.called(axis)} of {at.kind} has {classes}: write k = {classes}, or less")
-    labels = _class_labels(at, step.top_k.labels, axis)
+    labels = _class_labels(at, step.labels, axis)
     shape = _with_size(at.kind.shape, axis, k)
     best = _along(at, axis, lambda array: scores.top_k(array, k))
     outputs = [(at.name, TensorType("FP32", shape)), (f"{at.name}_index", TensorType("INT64", shape))]
@@ -189,10 +180,10 @@ def _top_k(at: At, step: OutputStep) -> Last:
     return Last(tuple(outputs), named)
 
 
-def _argmax(at: At, step: OutputStep) -> Inner:
-    axis = _axis(at, step.argmax)
+def _argmax(at: At, step: options.Argmax) -> Inner:
+    axis = _axis(at, step)
     _classes(at, axis)
-    labels = _class_labels(at, step.argmax.labels, axis)
+    labels = _class_labels(at, step.labels, axis)
     shape = _with_size(at.kind.shape, axis, 1)
     best = _along(at, axis, lambda array: scores.top_k(array, 1))
     if labels is None:
@@ -201,11 +192,11 @@ def _argmax(at: At, step: OutputStep) -> Inner:
     return Inner(TensorType("BYTES", shape), lambda array, inputs: label_of(best(array)[1]))
 
 
-def _mean_pool(at: At, step: OutputStep) -> Inner:
+def _mean_pool(at: At, step: options.MeanPool) -> Inner:
     if len(at.kind.shape) != 2:
         raise at.wrong(f"it takes [tokens, size], and is given {at.kind}: leave it out, or export the graph with an output of each token")
     tokens, size = at.kind.shape
-    mask = step.mean_pool.mask or DEFAULT_MASK
+    mask = step.mask or DEFAULT_MASK
     kind = at.place.inputs.get(mask)
     if kind is None:
         known = ", ".join(map(repr, at.place.inputs)) or "none"
@@ -221,12 +212,8 @@ def _mean_pool(at: At, step: OutputStep) -> Inner:
     return Inner(TensorType("FP32", (size,)), pool)
 
 
-def _detect_boxes(at: At, step: OutputStep) -> Last:
-    return compile_detections(at, step.detect_boxes)
-
-
-def _cast(at: At, step: OutputStep) -> Inner:
-    target = step.cast.datatype
+def _cast(at: At, step: options.Cast) -> Inner:
+    target = step.datatype
     if target not in CASTS:
         raise at.wrong(f"datatype is {target!r}; it must be one of {', '.join(CASTS)}")
     if at.kind.datatype not in CASTS:
@@ -244,20 +231,16 @@ def _converted(datatype: str) -> Run:
     return run
 
 
-def _drop(at: At, step: OutputStep) -> Last:
-    return Last((), lambda array: [])
-
-
-Make = Callable[[At, "OutputStep"], "Inner | Last"]
+Make = Callable[[At, Any], "Inner | Last"]  # of the step's own message
 
 # Steps over scores, which are given FP32, and the others.
 _SCORES: dict[str, Make] = {
-    "softmax": _softmax,
-    "sigmoid": _sigmoid,
+    "softmax": lambda at, step: _changed(at, step, scores.softmax),
+    "sigmoid": lambda at, step: Inner(at.kind, lambda array, inputs: scores.sigmoid(array)),
     "top_k": _top_k,
     "argmax": _argmax,
     "mean_pool": _mean_pool,
-    "l2_normalize": _l2_normalize,
-    "detect_boxes": _detect_boxes,
+    "l2_normalize": lambda at, step: _changed(at, step, scores.l2_normalize),
+    "detect_boxes": compile_detections,
 }
-_OTHERS: dict[str, Make] = {"cast": _cast, "drop": _drop}
+_OTHERS: dict[str, Make] = {"cast": _cast, "drop": lambda at, step: Last((), lambda array: [])}

@@ -249,22 +249,16 @@ class Decoder:
 
     def _by_pillow(self, form: str, file: memoryview, needed: Needed, check: Check) -> _Opened:
         whole = _whole(form, file, check)
-
-        def opened() -> tuple[ImageFile.ImageFile, int]:
-            image = self._open[form](_Reader(whole.pieces))
-            return image, self._announced(whole, image, needed)
-
-        lower = self._needs_lower(whole.png)
         with _reading(form):
-            seen = opened()
-            size = seen[0].height, seen[0].width
-            self._check_size(*size)
+            image = self._open[form](_Reader(whole.pieces))
+            lies = self._announced(whole, image, needed)
 
         def decode() -> Picture:
             with _reading(form):
-                return self._load(whole, *seen, check)
+                return self._load(whole, image, lies, check)
 
-        return _Opened(size[0] * size[1] * (_PILLOW_BYTES * (1 + lower) + 2 * self._channels), decode)
+        a_pixel = _PILLOW_BYTES * (1 + self._needs_lower(whole.png)) + 2 * self._channels
+        return _Opened(image.height * image.width * a_pixel, decode)
 
     def _announced(self, whole: _Whole, image: ImageFile.ImageFile, needed: Needed) -> int:
         """How a picture lies. Raises Unfit where something else that its file says is not taken."""
@@ -273,7 +267,7 @@ class Decoder:
             raise Unfit("it is a BMP file compressed by run lengths (RLE), which is not decoded: save it uncompressed, or as PNG")
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise _animated(whole.form, frames)
-        lies = UPRIGHT if self._ignore_orientation else _orientation(whole)
+        lies = UPRIGHT if self._ignore_orientation or whole.png is None else block_orientation(whole.png.exif, whole.png.xmp)
         self._check_need(image.height * image.width, needed(_upright((image.height, image.width), lies)))
         return lies
 
@@ -468,7 +462,3 @@ def _turned(pixels: Array, lies: int) -> Array:
     upright = scratch.pixels("upright", (height, width, pixels.shape[2]))
     orient(pixels, upright, lies)
     return upright
-
-
-def _orientation(whole: _Whole) -> int:
-    return block_orientation(whole.png.exif, whole.png.xmp) if whole.png else UPRIGHT

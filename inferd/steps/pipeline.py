@@ -28,6 +28,8 @@ Value = Array | list[memoryview]
 # for that request any longer.
 Check = Callable[[int], None]
 
+Wrong = Callable[[str], ConfigError]  # EntryPlace.wrong of one step
+
 
 class TensorType(NamedTuple):
     """Datatype (the protocol's word) and shape of one row; -1 is any size."""
@@ -104,30 +106,22 @@ class EntryPlace:
 
 
 class InputPipeline(Protocol):
-    """Compiled steps of one entry of `preprocess`."""
+    """Compiled steps of one entry of `preprocess`. A class that derives from this one only writes what it has.
 
-    @property
-    def inputs(self) -> tuple[tuple[str, TensorType], ...]:
-        """The inputs that clients send, each with its type."""
+    inputs: those that clients send, each with its type. outputs: the graph's inputs that it feeds; -1: it differs from request to request.
+    paddings: axes of the graph's inputs in which requests of different lengths share a batch, by input. content: that of all inputs.
+    together: the most requests that gain by being prepared in one call; 1: none do.
+    """
 
-    @property
-    def outputs(self) -> tuple[tuple[str, TensorType], ...]:
-        """The graph's inputs that it feeds; -1: it differs from request to request."""
-
-    @property
-    def paddings(self) -> Mapping[str, PadAxis]:
-        """Axes of the graph's inputs in which requests of different lengths share a batch, by input."""
+    inputs: tuple[tuple[str, TensorType], ...]
+    outputs: tuple[tuple[str, TensorType], ...]
+    paddings: Mapping[str, PadAxis] = {}
+    content: Content = Content.NUMBERS
+    together: int = 1
 
     def samples(self, count: int) -> Mapping[str, Array]:
         """So many rows of each of the graph's inputs that it feeds, where it gives none of zeros and empty texts."""
-
-    @property
-    def content(self) -> Content:
-        """The content of all of its inputs."""
-
-    @property
-    def together(self) -> int:
-        """The most requests that gain by being prepared in one call; 1: none do."""
+        return {}
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         """For each request, its values in the order of `inputs` -> its arrays in the order of `outputs`: C-contiguous, rows first.
@@ -138,15 +132,8 @@ class InputPipeline(Protocol):
         ...
 
 
-class RowPipeline:
+class RowPipeline(InputPipeline):
     """An InputPipeline that takes one request at a time; subclasses define `prepare_one`."""
-
-    together = 1
-    content = Content.NUMBERS
-
-    def samples(self, count: int) -> Mapping[str, Array]:
-        """See InputPipeline."""
-        return {}
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         results: list[list[Array] | RequestError] = []
@@ -163,11 +150,9 @@ class RowPipeline:
 
 
 class OutputPipeline(Protocol):
-    """Compiled steps of one entry of `postprocess`."""
+    """Compiled steps of one entry of `postprocess`. outputs: those that clients get; may be empty."""
 
-    @property
-    def outputs(self) -> tuple[tuple[str, TensorType], ...]:
-        """The outputs that clients get; may be empty."""
+    outputs: tuple[tuple[str, TensorType], ...]
 
     def finish(self, array: Array, inputs: Mapping[str, Array]) -> list[Array]:
         """The graph's output of a whole run, rows first -> arrays in the order of `outputs`, rows first; BYTES as objects that are str.

@@ -18,7 +18,7 @@ import numpy as np
 from inferd.errors import ConfigError, RequestError
 from inferd.protocol import options
 from inferd.steps.columns import BadValue, Column, column_of
-from inferd.steps.pipeline import Array, Check, Content, EntryPlace, PadAxis, TensorType, Value, detached
+from inferd.steps.pipeline import Array, Check, Content, EntryPlace, InputPipeline, TensorType, Value, Wrong, detached
 from inferd.steps.records import READERS, Reader, Row, listed
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Records(NamedTuple):
     features: Sequence[Row]
 
 
-class TablePipeline:
+class TablePipeline(InputPipeline):
     """See InputPipeline. `reader`: one format's way from a request's values to settled rows.
 
     One-row requests are cheapest together: their rows are written into arrays by one call.
@@ -95,7 +95,6 @@ class TablePipeline:
     ) -> None:
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
-        self.paddings: dict[str, PadAxis] = {}
         self._groups = tuple(groups)
         self._columns = tuple(columns)
         # From the last to the first, as several features in the place of one value move what is behind them.
@@ -198,7 +197,7 @@ def compile_table(entry: Preprocess, place: EntryPlace) -> TablePipeline:
     return TablePipeline(_wire(entry, step, columns, wrong), outputs, columns, groups, _reader(entry, step, columns, wrong))
 
 
-def _columns(step: options.Columns, wrong: Callable[[str], ConfigError]) -> list[Column]:
+def _columns(step: options.Columns, wrong: Wrong) -> list[Column]:
     if not 1 <= len(step.columns) <= MAX_COLUMNS:
         raise wrong(f"it has {len(step.columns)} columns; it must have 1 to {MAX_COLUMNS}: list what clients send")
     columns: list[Column] = []
@@ -217,7 +216,7 @@ def _columns(step: options.Columns, wrong: Callable[[str], ConfigError]) -> list
     return columns
 
 
-def _targets(entry: Preprocess, columns: Sequence[Column], place: EntryPlace, wrong: Callable[[str], ConfigError]) -> dict[str, str]:
+def _targets(entry: Preprocess, columns: Sequence[Column], place: EntryPlace, wrong: Wrong) -> dict[str, str]:
     """For each feature the graph's input that it goes into: its column's, its own (a part of a date), or one for all."""
     goes: dict[str, str] = {}
     for column in columns if not entry.input else ():
@@ -236,7 +235,7 @@ def _targets(entry: Preprocess, columns: Sequence[Column], place: EntryPlace, wr
 
 
 def _groups(
-    columns: Sequence[Column], goes: dict[str, str], place: EntryPlace, wrong: Callable[[str], ConfigError]
+    columns: Sequence[Column], goes: dict[str, str], place: EntryPlace, wrong: Wrong
 ) -> tuple[list[tuple[str, TensorType]], list[Group]]:
     """The graph's inputs that are fed, and which features are written into them."""
     names = [name for column in columns for name in column.names]
@@ -272,9 +271,7 @@ def _picking(features: Sequence[int], count: int) -> Callable[[Row], Row] | None
     return itemgetter(*features)
 
 
-def _wire(
-    entry: Preprocess, step: options.Columns, columns: Sequence[Column], wrong: Callable[[str], ConfigError]
-) -> list[tuple[str, TensorType]]:
+def _wire(entry: Preprocess, step: options.Columns, columns: Sequence[Column], wrong: Wrong) -> list[tuple[str, TensorType]]:
     """The inputs that clients send, each with its type."""
     if step.format != options.Columns.TENSORS:
         return [(entry.name or RECORD, TensorType("BYTES", (1,)))]
@@ -285,7 +282,7 @@ def _wire(
     return [(column.name, TensorType(column.datatype, (1,))) for column in columns]
 
 
-def _reader(entry: Preprocess, step: options.Columns, columns: Sequence[Column], wrong: Callable[[str], ConfigError]) -> Reader:
+def _reader(entry: Preprocess, step: options.Columns, columns: Sequence[Column], wrong: Wrong) -> Reader:
     if step.format not in READERS:
         raise wrong(f"format is {step.format}, which is none: use JSON, CSV, ARROW or TENSORS")
     try:

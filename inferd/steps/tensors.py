@@ -9,7 +9,7 @@ import numpy as np
 
 from inferd.errors import ConfigError
 from inferd.steps import numbers
-from inferd.steps.pipeline import Array, EntryPlace, PadAxis, RowPipeline, TensorType, Value
+from inferd.steps.pipeline import Array, EntryPlace, RowPipeline, TensorType, Value
 
 if TYPE_CHECKING:
     from inferd.protocol.options import Preprocess
@@ -25,7 +25,6 @@ class TensorPipeline(RowPipeline):
     def __init__(self, wire: tuple[str, TensorType], steps: Sequence[numbers.Apply], output: tuple[str, TensorType]) -> None:
         self.inputs = (wire,)
         self.outputs = (output,)
-        self.paddings: dict[str, PadAxis] = {}
         self._steps = tuple(steps)
 
     def prepare_one(self, values: Sequence[Value], check: Callable[[], None]) -> list[Array]:

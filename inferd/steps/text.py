@@ -10,14 +10,14 @@ Each request's arrays are as long as its own longest row. The one importer of `t
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from inferd.errors import ConfigError, InvalidArgument, RequestError
-from inferd.steps.pipeline import Array, Check, Content, EntryPlace, InputPipeline, PadAxis, TensorType, Value, detached, wrong_row
+from inferd.steps.pipeline import Array, Check, Content, EntryPlace, InputPipeline, PadAxis, TensorType, Value, Wrong, detached, wrong_row
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -33,8 +33,6 @@ TOGETHER_REQUESTS = 64
 _DTYPES: dict[str, np.dtype[Any]] = {"INT64": np.dtype(np.int64), "INT32": np.dtype(np.int32)}
 _PARTS = ("input_ids", "attention_mask", "token_type_ids")  # of Tokenize: fields that name an input, and the names by default
 _PAD_TOKENS = ("[PAD]", "<pad>", "<PAD>", "<|padding|>", "<|endoftext|>")
-
-Wrong = Callable[[str], ConfigError]
 
 
 class Text(NamedTuple):
@@ -61,7 +59,7 @@ class EncodedRow(NamedTuple):
     types: Array | None  # None: all 0, or not wanted
 
 
-class TextPipeline:
+class TextPipeline(InputPipeline):
     """See InputPipeline. `added`: tokens that every text has and are none of its own. `length`: of the graph's axis of tokens; None where
     it is free. `left`: rows stand at its end, among those of their own request, too."""
 
@@ -81,7 +79,7 @@ class TextPipeline:
         length: int | None,
         left: bool,
     ) -> None:
-        self.inputs: tuple[tuple[str, TensorType], ...] = ((name, TensorType("BYTES", (1,))),)
+        self.inputs = ((name, TensorType("BYTES", (1,))),)
         self.outputs = outputs
         self.paddings = paddings
         self._name = name
@@ -93,10 +91,6 @@ class TextPipeline:
         self._max_bytes = max(MAX_TEXT_BYTES, max_tokens * MAX_TEXT_BYTES_A_TOKEN)
         self._length = length
         self._left = left
-
-    def samples(self, count: int) -> Mapping[str, Array]:
-        """See InputPipeline."""
-        return {}
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         errors: dict[int, RequestError] = {}

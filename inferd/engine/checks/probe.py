@@ -99,12 +99,12 @@ def prove_rows(
     return Proof(Rows.UNKNOWN, f"not proven, since the model does not run the rows that were made ({type(failure).__name__})")
 
 
-def made_rows(inputs: Sequence[TensorInfo], count: int, samples: Mapping[str, Array] | None = None) -> Iterator[Arrays]:
+def made_rows(inputs: Sequence[TensorInfo], count: int) -> Iterator[Arrays]:
     """Yields `count` rows of every input, in several sizes and kinds: first zeros and ones, then random numbers. An axis 0 that the graph
-    fixes keeps its size. samples: as for `prove_rows`."""
+    fixes keeps its size."""
     first = {tensor.name: tensor.shape[0] if tensor.shape and isinstance(tensor.shape[0], int) else count for tensor in inputs}
     shapes = {tensor.name: tensor.shape[1:] for tensor in inputs}
-    makers = sorted(_makers(inputs, shapes, samples or {}), key=lambda maker: not maker.calm)
+    makers = sorted(_makers(inputs, shapes, {}), key=lambda maker: not maker.calm)
     scalars = {tensor.name for tensor in inputs if not tensor.shape}
     for maker in makers:
         rows = maker.rows(0, max([count, *(size for size in first.values())]), SPREADS[0])

@@ -56,9 +56,8 @@ def find_batch_axis(written: Written, config: ModelConfig, graph: Graph, default
     if why_not:
         return Axis(f"no batching: {why_not}", cure=_EXPORT if _is_fixed_at_one(graph) else "")
     ranks = {tensor.name: len(tensor.shape) for tensor in (*graph.inputs, *graph.outputs)}
-    told = [(entry.name, len(entry.dims)) for entry in config.input] + [(entry.name, len(entry.dims)) for entry in config.output]
-    told = [(name, rank) for name, rank in told if rank]
-    whole = [name for name, rank in told if rank == ranks.get(name)]
+    told = [entry for entries in (config.input, config.output) for entry in entries if entry.dims]
+    whole = [entry.name for entry in told if len(entry.dims) == ranks.get(entry.name)]
     if whole:
         return Axis(f"no batching: the dims of {whole[0]!r} are the graph's whole shape")
     config.max_batch_size = defaults.max_batch_size

@@ -187,7 +187,8 @@ def _tensor_faults(config: Any) -> Iterator[tuple[str, str]]:
                 yield side, f"has two entries named {tensor.name!r}: remove one"
             seen.add(tensor.name)
             yield from _asks(tensor, _TENSOR, prefix)
-            wrong = [(field, size) for field, sizes in _sizes(tensor) for size in sizes if size < -1 or size == 0]
+            fields = (("dims", tensor.dims), ("reshape.shape", tensor.reshape.shape))
+            wrong = [(field, size) for field, sizes in fields for size in sizes if size < -1 or size == 0]
             for field, size in wrong:
                 yield f"{prefix}{field}", f"holds {size}; an axis has a size of 1 or more, or -1 for any"
             if tensor.HasField("reshape") and not wrong and not holds_as_much(tensor.dims, tensor.reshape.shape):
@@ -196,10 +197,6 @@ def _tensor_faults(config: Any) -> Iterator[tuple[str, str]]:
                 yield f"{prefix}reshape", f"has the shape {shape}, and dims are {dims}: {cure}"
             if getattr(tensor, "format", 0) and len(tensor.dims) != 3:
                 yield f"{prefix}format", f"describes images, which have 3 dims; there are {len(tensor.dims)}"
-
-
-def _sizes(tensor: Any) -> tuple[tuple[str, Any], ...]:
-    return ("dims", tensor.dims), ("reshape.shape", tensor.reshape.shape)
 
 
 def _version_faults(policy: Any) -> Iterator[tuple[str, str]]:

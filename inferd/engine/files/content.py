@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from inferd.engine.files.roots import HIDDEN
+from inferd.engine.files.roots import HIDDEN, entries
 from inferd.engine.graph.onnx_file import external_files
 from inferd.engine.graph.weights import weights_in
 from inferd.system.memory_limit import memory_limit_bytes
@@ -47,7 +47,7 @@ def files_of(place: Place, version: int) -> dict[str, Path]:
 def _shared(place: Place) -> dict[str, Path]:
     """The configuration and the files beside it, also in folders such as `warmup`. Folders of other versions do not count."""
     found: dict[str, Path] = {}
-    for entry in () if place.folder is None else _entries(place.folder):
+    for entry in () if place.folder is None else entries(place.folder):
         if entry.is_file():
             found[entry.name] = entry
         elif not entry.name.isdigit() and not any(entry.glob("*.onnx")):
@@ -139,13 +139,6 @@ def sha256_of(path: Path) -> str:
             digest.update(block[:count])
             left -= count
     return digest.hexdigest()
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    try:
-        return iter([entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN)])
-    except OSError:
-        return iter(())
 
 
 def _names(folder: Path) -> list[str]:

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,14 +33,9 @@ class KeptFile:
             with self.locked():
                 remove_left(self.path)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Keeps other processes from changing the table inside the block, if the file system has locks."""
-        if self.path is None:
-            yield
-            return
-        with locked(self.path.parent):
-            yield
+        return nullcontext() if self.path is None else locked(self.path.parent)
 
 
 @contextmanager
@@ -73,7 +68,8 @@ def replace(path: Path, content: bytes) -> None:
         with suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync(path.parent)
+    with suppress(OSError):  # not every file system can write a folder
+        sync_path(path.parent)
 
 
 def append(path: Path, line: bytes, *, sync: bool = True) -> None:
@@ -112,11 +108,10 @@ def _check_regular(descriptor: int) -> None:
         raise OSError(errno.EINVAL, "expected a regular file")
 
 
-def _sync(folder: Path) -> None:
-    """Writes the new name to the disk, too, if the file system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def sync_path(path: Path) -> None:
+    """Writes a file, or the names in a folder, to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

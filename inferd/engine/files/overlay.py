@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +16,7 @@ from inferd.engine.files.places import MAX_VERSION, Place
 from inferd.errors import FailedPrecondition, InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 MAX_FILES = 1024
 PREFIX = "inferd-sent-"  # of folders
@@ -26,8 +27,8 @@ _FILE = re.compile(r"([1-9][0-9]{0,18})/([A-Za-z0-9_-][A-Za-z0-9_. -]{0,254})(/[
 class LockedFolder(tempfile.TemporaryDirectory[str]):
     """Is locked as long as its process uses it. A folder without a lock is left from a process that was killed."""
 
-    def __init__(self, parent: Path | None) -> None:
-        super().__init__(prefix=PREFIX, dir=parent)
+    def __init__(self) -> None:
+        super().__init__(prefix=PREFIX)
         self._file = os.open(self.name, os.O_RDONLY)
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
@@ -62,24 +63,16 @@ class Overlay(NamedTuple):
     folder: LockedFolder
 
     @classmethod
-    def of_config(cls, base: Place, config: str, parent: Path | None = None) -> Overlay:
-        """A model of the repository with another config.pbtxt. parent: the folder's parent; None: the folder of temporary files. Raises
-        FailedPrecondition."""
-        made = cls._made(parent)
-        folder = Path(made.name) / base.name
-        try:
-            folder.mkdir()
-            (folder / CONFIG_FILES[0]).write_text(config, "utf-8")
+    def of_config(cls, base: Place, config: str) -> Overlay:
+        """A model of the repository with another config.pbtxt. Raises FailedPrecondition."""
+        with _begun(base.name, config) as (made, folder):
             for entry in base.folder.iterdir() if base.folder else ():
                 if not entry.name.isdigit() and entry.name not in CONFIG_FILES:
                     (folder / entry.name).symlink_to(entry.absolute())
-        except OSError as error:
-            made.cleanup()
-            raise _unwritable(error) from None
         return cls(Place(base.name, folder, base.files, base.repository or base.folder or base.files[1].parent, config_called=CALLED), made)
 
     @classmethod
-    def of_files(cls, name: str, config: str, files: Mapping[str, bytes], parent: Path | None = None) -> Overlay:
+    def of_files(cls, name: str, config: str, files: Mapping[str, bytes]) -> Overlay:
         """A model whose files are all sent, each by VERSION/NAME. Raises InvalidArgument, FailedPrecondition."""
         if len(files) > MAX_FILES:
             raise InvalidArgument(f"parameters: expected at most {MAX_FILES} files, got {len(files)}")
@@ -90,27 +83,25 @@ class Overlay(NamedTuple):
                     f"parameters: Invalid file path {path[:100]!r}: expected file:VERSION/NAME, with a number from 1 and a name that stays "
                     "in its folder"
                 )
-        made = cls._made(parent)
-        folder = Path(made.name) / name
-        try:
-            folder.mkdir()
-            (folder / CONFIG_FILES[0]).write_text(config, "utf-8")
+        with _begun(name, config) as (made, folder):
             for path, content in files.items():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_bytes(content)
-        except OSError as error:
-            made.cleanup()
-            raise _unwritable(error) from None
         versions = {int(path.partition("/")[0]) for path in files}
         return cls(Place(name, folder, {version: folder / str(version) for version in versions}, folder.parent, config_called=CALLED), made)
 
-    @staticmethod
-    def _made(parent: Path | None) -> LockedFolder:
-        try:
-            return LockedFolder(parent)
-        except OSError as error:
-            raise _unwritable(error) from None
 
-
-def _unwritable(error: OSError) -> FailedPrecondition:
-    return FailedPrecondition(f"parameters: the files that were sent cannot be written: {error.strerror}")
+@contextmanager
+def _begun(name: str, config: str) -> Iterator[tuple[LockedFolder, Path]]:
+    """A model's folder with that configuration, to be filled inside the block. Raises FailedPrecondition."""
+    made = None
+    try:
+        made = LockedFolder()
+        folder = Path(made.name) / name
+        folder.mkdir()
+        (folder / CONFIG_FILES[0]).write_text(config, "utf-8")
+        yield made, folder
+    except OSError as error:
+        if made is not None:
+            made.cleanup()
+        raise FailedPrecondition(f"parameters: the files that were sent cannot be written: {error.strerror}") from None

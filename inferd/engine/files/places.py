@@ -360,23 +360,20 @@ def class_labels(written: Written, place: Place) -> dict[str, Sequence[str]]:
 
 
 def _labels(where: str, name: str, place: Place) -> Sequence[str]:
-    def wrong(why: str) -> ConfigError:
-        return ConfigError(f"{where}: {why}")
-
-    try:
-        path = model_file(name, [place.folder] if place.folder else [], place.repository)
-    except ValueError as error:
-        raise wrong(str(error)) from None
-    labels: Sequence[str] = read_labels(path, wrong).tolist()
+    labels: Sequence[str] = read_labels(_named_file(where, name, place), lambda why: ConfigError(f"{where}: {why}")).tolist()
     return labels
 
 
 def warmup_file(written: Written, place: Place, name: str) -> Path:
     """A file of model_warmup, in the model's folder `warmup`. Raises ConfigError."""
+    return _named_file(f"{written.where}: model_warmup: input_data_file", f"warmup/{name}", place)
+
+
+def _named_file(where: str, name: str, place: Place) -> Path:
     try:
-        return model_file(f"warmup/{name}", [place.folder] if place.folder else [], place.repository)
+        return model_file(name, [place.folder] if place.folder else [], place.repository)
     except ValueError as error:
-        raise ConfigError(f"{written.where}: model_warmup: input_data_file: {error}") from None
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def warmup_records(place: Place, files: Iterable[str]) -> list[Path]:

@@ -74,7 +74,7 @@ def stray(entry: Path) -> str:
     if stat.S_ISDIR(found.st_mode):
         if _is_number(name) and _is_version(entry):
             return f"it looks like a version, and lies in no model's folder: move it to NAME/{name}, or its files to {name}/1"
-        empty = _is_number(name) and not _entries(entry)
+        empty = _is_number(name) and not entries(entry)
         return f"it is empty: put a model at {name}/1/{MODEL_FILE}, or remove it" if empty else ""
     return "" if stat.S_ISREG(found.st_mode) else "it is neither a file nor a folder: remove it"
 
@@ -87,49 +87,41 @@ def _layout_of(path: Path) -> Layout:
         return Layout.FILE
     if not path.is_dir():
         return Layout.UNKNOWN
-    entries = _entries(path)
-    folders = [entry for entry in entries if _is_dir(entry)]
+    there = entries(path)
+    folders = [entry for entry in there if os.path.isdir(entry)]  # os.path never raises, unlike Path
     numbered = [folder for folder in folders if _is_number(folder.name)]
-    configured = any(entry.name in CONFIG_FILES for entry in entries)
-    others = [entry for entry in entries if entry not in numbered and entry.name != MODEL_FILE]
-    bare = any(entry.suffix == ".onnx" or _is_file(entry / MODEL_FILE) for entry in others)
+    configured = any(entry.name in CONFIG_FILES for entry in there)
+    others = [entry for entry in there if entry not in numbered and entry.name != MODEL_FILE]
+    bare = any(entry.suffix == ".onnx" or os.path.isfile(entry / MODEL_FILE) for entry in others)
     versioned = any(map(_has_versions, folders))
     if any(map(_is_version, numbered)):
         return Layout.REPOSITORY if (bare or versioned) and not configured else Layout.MODEL
     if versioned:
         return Layout.REPOSITORY
-    if configured or any(entry.name == MODEL_FILE for entry in entries):
+    if configured or any(entry.name == MODEL_FILE for entry in there):
         return Layout.MODEL
-    if numbered and not (bare and not any(map(_entries, numbered))):
+    if numbered and not (bare and not any(map(entries, numbered))):
         return Layout.MODEL
-    return Layout.REPOSITORY if entries else Layout.UNKNOWN
+    return Layout.REPOSITORY if there else Layout.UNKNOWN
 
 
 def _is_version(folder: Path) -> bool:
     """Whether a folder that is named by a number holds a model itself."""
-    return any(entry.suffix == ".onnx" and _is_file(entry) for entry in _entries(folder))
+    return any(entry.suffix == ".onnx" and os.path.isfile(entry) for entry in entries(folder))
 
 
 def _has_versions(folder: Path) -> bool:
     """Whether a folder has versions of a model in it, whatever its name."""
-    return any(_is_number(entry.name) and _is_dir(entry) and _is_version(entry) for entry in _entries(folder))
+    return any(_is_number(entry.name) and os.path.isdir(entry) and _is_version(entry) for entry in entries(folder))
 
 
 def _is_number(name: str) -> bool:
     return name.isascii() and name.isdigit()
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
     """The entries that are not hidden; none where the folder cannot be read."""
     try:
         return [entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN)]
     except OSError:
         return []
-
-
-def _is_dir(entry: Path) -> bool:
-    return os.path.isdir(entry)  # never raises, unlike Path's
-
-
-def _is_file(entry: Path) -> bool:
-    return os.path.isfile(entry)

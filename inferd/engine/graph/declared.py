@@ -19,8 +19,6 @@ from inferd.engine.loading.load_faults import without_source
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
-
     from inferd.engine.runtime.runtime import LoadedModel, TensorInfo
 
 log = logging.getLogger("inferd.engine")
@@ -58,11 +56,10 @@ def trust_runs(model: LoadedModel, which: str, *, tell: bool = True) -> None:
     model.graph = replace(graph, outputs=tuple(outputs))
 
 
-def why_nothing_runs(model: LoadedModel, samples: Mapping[str, np.ndarray] | None = None) -> str:
-    """onnxruntime's error on the first made-up rows, where the model runs none of them; '' where it runs some. samples: rows of inputs
-    that steps make."""
+def why_nothing_runs(model: LoadedModel) -> str:
+    """onnxruntime's error on the first made-up rows, where the model runs none of them; '' where it runs some."""
     first = ""
-    for rows in made_rows(model.graph.inputs, 1, samples):
+    for rows in made_rows(model.graph.inputs, 1):
         try:
             model.trial(rows)
         except Exception as error:  # onnxruntime's own

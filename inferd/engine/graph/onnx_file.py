@@ -233,26 +233,17 @@ def _graph(content: Content, start: int, end: int) -> Subgraph:
 
 
 def _node(content: Content, start: int, end: int) -> Node:
-    operator = domain = overload = ""
-    inputs: list[str] = []
-    outputs: list[str] = []
+    found: dict[int, list[str]] = {}
     graphs: list[Subgraph] = []
     for field, first, last in _fields(content, start, end):
-        if field == _NODE_INPUT:
-            inputs.append(_text(content, first, last))
-        elif field == _NODE_OUTPUT:
-            outputs.append(_text(content, first, last))
-        elif field == _NODE_OPERATOR:
-            operator = _text(content, first, last)
-        elif field == _NODE_DOMAIN:
-            domain = _text(content, first, last)
-        elif field == _NODE_OVERLOAD:
-            overload = _text(content, first, last)
-        elif field == _NODE_ATTRIBUTE:
-            for part, at, over in _fields(content, first, last):
-                if part in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
-                    graphs.append(_graph(content, at, over))
-    return Node(operator, domain, overload, tuple(inputs), tuple(outputs), tuple(graphs))
+        if field == _NODE_ATTRIBUTE:
+            parts = _fields(content, first, last)
+            graphs += [_graph(content, at, over) for part, at, over in parts if part in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS)]
+        elif field in (_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_DOMAIN, _NODE_OVERLOAD):
+            found.setdefault(field, []).append(_text(content, first, last))
+    operator, domain, overload = (found.get(field, [""])[-1] for field in (_NODE_OPERATOR, _NODE_DOMAIN, _NODE_OVERLOAD))
+    inputs, outputs = (tuple(found.get(field, ())) for field in (_NODE_INPUT, _NODE_OUTPUT))
+    return Node(operator, domain, overload, inputs, outputs, tuple(graphs))
 
 
 def _function(content: Content, start: int, end: int) -> tuple[tuple[str, str, str], Function]:

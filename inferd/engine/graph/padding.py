@@ -129,15 +129,22 @@ def padded(signature: Signature, paddings: Paddings, *, shared: bool) -> Signatu
     needed = shared or paddings.declared or (signature.max_batch_size > 0 and any(axis.buckets for axis in paddings.axes.values()))
     if not paddings.axes or not needed:
         return signature
+    return _declaring(signature, paddings.axes, paddings.masks, paddings.cuts)
+
+
+def _declaring(
+    signature: Signature, paddings: Mapping[str, PadAxis], masks: Mapping[str, str], cuts: Mapping[str, tuple[int, str]]
+) -> Signature:
+    """The signature of the same run, with these declarations."""
     return Signature(
         signature.model_name.decode(),
         signature.model_version.decode(),
-        signature.input_specs,
-        signature.output_specs,
+        signature.run_input_specs,
+        signature.run_output_specs,
         signature.max_batch_size,
-        paddings=paddings.axes,
-        masks=paddings.masks,
-        cuts=paddings.cuts,
+        paddings=paddings,
+        masks=masks,
+        cuts=cuts,
     )
 
 
@@ -145,26 +152,22 @@ def padded(signature: Signature, paddings: Paddings, *, shared: bool) -> Signatu
 
 
 def check_padding(
-    instance: Instance,
-    signature: Signature,
-    where: str,
-    tolerance: float = DEFAULT_TOLERANCE,
-    samples: Sequence[Inputs] = (),
-    largest: float = math.inf,
+    instance: Instance, signature: Signature, where: str, tolerance: float = DEFAULT_TOLERANCE, largest: float = math.inf
 ) -> None:
     """Compares the outputs of rows of several lengths, each run alone and all of them padded. Does nothing where nothing is padded.
 
-    signature: that of a run. samples: requests of one row to try; by default random ones of several lengths, with fractions up to
-    `largest`.
-    Raises ConfigError that names the output, the difference, the length and the cure. Only warns if the model runs none of the samples,
-    or if rounding explains the difference, with numbers far from 0 or close to it.
+    signature: that of a run. largest: of the fractions in the rows, which are random. Raises ConfigError that names the output, the
+    difference, the length and the cure. Only warns if the model runs none of the rows, or if rounding explains the difference, with
+    numbers far from 0 or close to it.
     """
     if signature.max_batch_size < 2 or all(_size(signature, name) > 0 for name in signature.paddings):
         return  # nothing shares a batch, or the graph has no other length to compare with
-    plain = _without_buckets(signature)
+    # Without buckets, a request that runs alone is not padded at all.
+    free = {name: PadAxis(axis, value, left=left) for name, (axis, value, _, left) in signature.paddings.items()}
+    plain = _declaring(signature, free, signature.masks, signature.cuts)
     failure: RequestError | None = None
     doubts: dict[float, _Difference] = {}  # by the size of the numbers, the largest difference
-    for together in [[[_Trial(samples)]]] if samples else _random_requests(signature, largest):
+    for together in _random_requests(signature, largest):
         ran = False
         for series in together:
             for trial in series:
@@ -318,20 +321,6 @@ def _length(signature: Signature, inputs: Inputs) -> int:
     name = next(iter(signature.paddings))
     shape: tuple[int, ...] = next(array.shape for known, _, array in inputs if known == name)
     return shape[signature.paddings[name][0] + 1]
-
-
-def _without_buckets(signature: Signature) -> Signature:
-    """The same signature without buckets: a request that runs alone is not padded at all."""
-    return Signature(
-        signature.model_name.decode(),
-        signature.model_version.decode(),
-        signature.run_input_specs,
-        signature.run_output_specs,
-        signature.max_batch_size,
-        paddings={name: (axis, value, (), left) for name, (axis, value, _, left) in signature.paddings.items()},
-        masks=signature.masks,
-        cuts=signature.cuts,
-    )
 
 
 # ---- rows to try ---------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 from inferd.errors import Aborted, StartError
@@ -64,12 +64,7 @@ class LoadLimit:
 _load: ContextVar[LoadLimit | None] = ContextVar("load", default=None)  # the load on this thread
 
 
-@contextmanager
-def limited(end: Callable[[], None]) -> Iterator[None]:
-    """Limits one run on this thread, if it belongs to a load. end(): ends the run."""
+def limited(end: Callable[[], None]) -> AbstractContextManager[None]:
+    """Limits one run on this thread, inside the block, if it belongs to a load. end(): ends the run."""
     load = _load.get()
-    if load is None:
-        yield
-        return
-    with load.run(end):
-        yield
+    return nullcontext() if load is None else load.run(end)

@@ -205,7 +205,7 @@ class Loader:
     ) -> Model:
         """contract: the result of an earlier load of the same bytes."""
         place, written, versions, stamps = selected
-        file = dict(versions)[version]
+        file, which = dict(versions)[version], f"model '{place.name}' version {version}"
         started_s = time.monotonic()
         labels = class_labels(written, place)
         proven = contract.proof if contract else None
@@ -213,28 +213,25 @@ class Loader:
 
         def open_with(chosen: ThreadPlan, known: Loaded | None = None) -> Loaded:
             with spared:
-                return self._open(place, written, version, file, proven, chosen, known)
+                return self._open(selected, version, proven, chosen, known)
 
         loaded = self._choose_threads(make_plan, open_with, _size_of(file))  # measures on all cores
         if loaded.batching.doubt:
-            log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
+            log.warning("%s: %s", which, loaded.batching.doubt)
         for output, classes in loaded.model.classes.items():
-            log.info(
-                "model '%s' version %d: the ZipMap of output %r is cut: it is served as a tensor with a column for each class (%s)",
-                place.name,
-                version,
-                output,
-                ", ".join(classes[:SHOWN_NAMES]) + (", ..." if len(classes) > SHOWN_NAMES else ""),
-            )
+            columns = ", ".join(classes[:SHOWN_NAMES]) + (", ..." if len(classes) > SHOWN_NAMES else "")
+            told = "%s: the ZipMap of output %r is cut: it is served as a tensor with a column for each class (%s)"
+            log.info(told, which, output, columns)
         signature, steps = self._with_steps(loaded, written, host)
-        for each in (signature, steps.signature, steps.run_signature) if steps else (signature,):
+        shown = steps.signature if steps else signature
+        for each in (signature, shown, steps.run_signature) if steps else (signature,):
             each.labels, each.defaults = labels, defaults_of(each, loaded.model.defaults, written.where)
-        limit_axes(signature if steps is None else steps.signature, loaded.model.graph, loaded.config.inferd.max_axis, written.where)
+        limit_axes(shown, loaded.model.graph, loaded.config.inferd.max_axis, written.where)
         model = Model(
             place.name,
             version,
             loaded.config,
-            signature if steps is None else steps.signature,
+            shown,
             [loaded.model.backend(signature) for _ in range(loaded.plan.instances)],
             schedule=self._schedule,
             deliver=self._deliver,
@@ -254,15 +251,16 @@ class Loader:
                 deterministic = model.warm_up(known.deterministic if known else None)
             self.limit.check()
             if model.zeros_fault is not None:
-                _judge_zeros(model, loaded, f"model '{place.name}' version {version}", warmup_records(place, stamps[version]))
+                _judge_zeros(model, loaded, which, warmup_records(place, stamps[version]))
             model.start_threads()
             contract = contract or _contract(model, loaded.proof, deterministic)
             digest = sha256_of if self.digests is None else self.digests.digest  # does not read a file again
+            runtime = " ".join(next(iter(runtime_of(loaded.config).versions().items())))
             load_s = time.monotonic() - started_s
             origin = Origin(
                 content,
                 contract,
-                provenance_of(file, loaded.config, _runtime_version(loaded.config), loaded.model.device, digest),
+                provenance_of(file, loaded.config, runtime, loaded.model.device, digest),
                 file.stat().st_size,
                 0 if steps is None else held_bytes(steps),
                 int(load_s * 1e9),
@@ -271,19 +269,18 @@ class Loader:
             model.comes_from(origin)
         except OSError as error:
             model.close()
-            raise StartError(f"model '{place.name}' version {version}: {file.name!r} cannot be read any more: {error.strerror}") from None
+            raise StartError(f"{which}: {file.name!r} cannot be read any more: {error.strerror}") from None
         except BaseException:
             model.close()
             raise
         if contract.deterministic is False:
-            log.info("model '%s' version %d: the same input gives other values from run to run", place.name, version)
+            log.info("%s: the same input gives other values from run to run", which)
         provider = loaded.model.device
         log.info(
-            "model '%s' version %d: loaded and warm in %.2f s on %s",
-            *(place.name, version, load_s, provider),
+            *("%s: loaded and warm in %.2f s on %s", which, load_s, provider),
             extra=event("model_loaded", model=place.name, version=version, duration_ms=round(1000 * load_s, 1), provider=provider),
         )
-        log.debug("model '%s' version %d: %s; %s", place.name, version, loaded.batching.why, loaded.plan.reason)
+        log.debug("%s: %s; %s", which, loaded.batching.why, loaded.plan.reason)
         return model
 
     def _preprocess_threads(self, host: Host) -> PreprocessThreads:
@@ -307,22 +304,15 @@ class Loader:
                 f"model '{loaded.config.name}'", loaded.model.backend(signature), steps.finish if steps and steps.finishes else None
             )
             run_signature = steps.run_signature if steps else signature
-            check_padding(instance, run_signature, written.where, paddings.tolerance, largest=paddings.largest)
+            check_padding(instance, run_signature, written.where, paddings.tolerance, paddings.largest)
             instance.backend.close()
         return signature, steps
 
-    def _open(
-        self,
-        place: Place,
-        written: Written,
-        version: int,
-        file: Path,
-        proven: Proof | None,
-        chosen: ThreadPlan,
-        known: Loaded | None = None,
-    ) -> Loaded:
+    def _open(self, selected: Selected, version: int, proven: Proof | None, chosen: ThreadPlan, known: Loaded | None) -> Loaded:
         """proven: an earlier load's proof that rows are independent, or not. known: the same model, loaded by another plan, with its
         proof."""
+        place, written, versions, _ = selected
+        file = dict(versions)[version]
         config = model_config.settle(written, place.name, self.defaults, chosen)
         model = runtime_of(config).load(file, written, config, self.defaults)
         trust_runs(model, f"model '{place.name}' version {version}", tell=known is None)
@@ -376,10 +366,6 @@ class Loader:
             return single._replace(plan=make_plan(tiny_run_ns=max(single_ns.values())))
         loaded.model.give_few_rows_to(single.model, single_rows)
         return loaded._replace(plan=make_plan(single_rows=single_rows))
-
-
-def _runtime_version(config: ModelConfig) -> str:
-    return " ".join(next(iter(runtime_of(config).versions().items())))
 
 
 def _size_of(file: Path) -> int:

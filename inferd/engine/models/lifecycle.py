@@ -115,11 +115,11 @@ class Lifecycle:
     def label(self, name: str, label: str, version: int, *, only_new: bool = False) -> Future[None]:
         """Moves a label to that version of a model, and loads the version first if needed; 0: removes the label. only_new: an existing
         label stays. Fails as a load does, or with InvalidArgument, and the label stays."""
-        return self._orders.give(name, ("label", label, version, only_new), lambda: self._label(name, label, version, only_new))
+        return self._orders.give(name, ("label", label, version, only_new), lambda: self._labels.put(name, label, version, only_new))
 
     def roll_back(self, name: str, label: str) -> Future[None]:
         """Moves a label to the version that it named before."""
-        return self._orders.give(name, ("roll back", label), lambda: self._roll_back(name, label))
+        return self._orders.give(name, ("roll back", label), lambda: self._labels.move(name, lambda table: rolled_back(table, name, label)))
 
     def compare(self, names: Collection[str] | None = None) -> Future[None]:
         """Compares the files of some models, or of all, with the versions that serve, then loads, replaces and unloads versions. A model
@@ -128,7 +128,7 @@ class Lifecycle:
 
     # ---- what they do: on the loader's thread ----
 
-    def _load(self, name: str, version: int | None, sent: Callable[[Place | None], Overlay] | None) -> Sequence[threading.Thread]:
+    def _load(self, name: str, version: int | None, sent: Callable[[Place | None], Overlay] | None) -> None:
         away = self.update_stores()
         found = self.files.find(name)
         for path, why in away.items():
@@ -151,7 +151,6 @@ class Lifecycle:
                 self._versions.call(partial(self.repository.forget, name))  # there are no files to try again
             raise
         self.files.keep(name, overlay)
-        return ()
 
     def _load_place(self, place: Place, version: int | None) -> None:
         name, before = place.name, self._versions.wishes.get(place.name)
@@ -168,7 +167,7 @@ class Lifecycle:
                 del self._versions.wishes[name]
             raise FailedPrecondition(f"failed to load '{name}': {why}")
 
-    def _demand(self, name: str) -> Sequence[threading.Thread]:
+    def _demand(self, name: str) -> None:
         why = ""
         while offered := self.repository[name].offered:  # empty once another order has loaded or unloaded it
             place = self.files.place(name)
@@ -180,7 +179,6 @@ class Lifecycle:
                 break  # else the new version is broken, and earlier ones are offered now
         if why and not self.repository[name].serving:
             raise FailedPrecondition(f"failed to load '{name}': {why}")
-        return ()
 
     def _unload(self, name: str, version: int | None) -> Sequence[threading.Thread]:
         serving = self.repository[name].versions
@@ -202,15 +200,7 @@ class Lifecycle:
             self._versions.call(partial(self.repository.forget, name))
         return leaving
 
-    def _label(self, name: str, label: str, version: int, only_new: bool) -> Sequence[threading.Thread]:
-        self._labels.put(name, label, version, only_new)
-        return ()
-
-    def _roll_back(self, name: str, label: str) -> Sequence[threading.Thread]:
-        self._labels.move(name, lambda table: rolled_back(table, name, label))
-        return ()
-
-    def _compare(self, names: Collection[str] | None) -> Sequence[threading.Thread]:
+    def _compare(self, names: Collection[str] | None) -> None:
         if names is not None and "" in names:
             self._labels.adopt()
         try:
@@ -232,4 +222,3 @@ class Lifecycle:
                 self._versions.wishes.pop(name, None)
                 self._versions.swap(name, [], set(self.repository[name].serving))
                 self._versions.call(partial(self.repository.forget, name))
-        return ()

@@ -28,13 +28,16 @@ MAX_SENT_NBYTES = 256 << 20  # files that clients sent: those of the current loa
 SWITCH_S = 0.0005  # the longest time that Python code of a load holds up the loop; otherwise it is Python's 5 ms
 
 
+Work = Callable[[], "Sequence[threading.Thread] | None"]  # returns threads that it has started, if any; the order ends with them
+
+
 @dataclass(slots=True)
 class Order:
     """A task for one model, or for all ('')."""
 
     name: str
     key: tuple[Any, ...]  # two orders of one key do the same
-    work: Callable[[], Sequence[threading.Thread]]  # returns threads that it has started; the order ends with them
+    work: Work
     nbytes: int = 0  # memory that it holds
     asked: list[Future[None]] = field(default_factory=list)  # one for each caller that waits for it
     left: int = 0  # cancelled futures
@@ -99,7 +102,7 @@ class Orders:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def give(self, name: str, key: tuple[Any, ...], work: Callable[[], Sequence[threading.Thread]], nbytes: int = 0) -> Future[None]:
+    def give(self, name: str, key: tuple[Any, ...], work: Work, nbytes: int = 0) -> Future[None]:
         """A new future for this caller. A waiting order is dropped when all its callers have cancelled theirs."""
         asked: Future[None] = Future()
         with self._lock:
@@ -145,7 +148,7 @@ class Orders:
         """Frees the memory of an order that is carried out or cancelled."""
         with self._lock:
             self._sent_nbytes -= order.nbytes
-            order.key, order.work, order.nbytes = (), lambda: (), 0
+            order.key, order.work, order.nbytes = (), lambda: None, 0
 
     def _carry_out(self) -> None:
         self._begin()

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import msgspec
 
 from inferd.engine.files.content import sha256_of
+from inferd.engine.files.kept_file import sync_path
 from inferd.errors import StartError
 
 log = logging.getLogger("inferd.engine")
@@ -125,11 +126,11 @@ class Entry(NamedTuple):
         with (new / "manifest.json").open("wb") as file:
             file.write(msgspec.json.encode(manifest))
         for path in (*(path for path in new.rglob("*") if not path.is_symlink()), new):
-            _sync(path)  # a power cut after the rename must not leave a truncated file
+            sync_path(path)  # a power cut after the rename must not leave a truncated file
         folder = new.with_name(new.name.removesuffix(NEW))
         shutil.rmtree(folder, ignore_errors=True)  # a folder whose manifest cannot be read, so that find() has not found it
         new.rename(folder)
-        _sync(self.folder)
+        sync_path(self.folder)
         return Snapshot(folder, manifest)
 
 
@@ -153,7 +154,7 @@ class Cache:
         try:
             end_s = time.monotonic() + timeout_s
             told = False
-            while not _locked(lock, fcntl.LOCK_EX):
+            while not _locked(lock):
                 if not told:
                     log.info("another process fetches into '%s': waiting for it", folder)
                     told = True
@@ -270,15 +271,6 @@ def _is(path: Path, record: FileRecord) -> bool:
         return False
 
 
-def _sync(path: Path) -> None:
-    """Writes a file or folder to the disk."""
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
 def _last_use(folder: Path) -> float:
     try:
         return (folder / "lock").stat().st_mtime
@@ -286,9 +278,9 @@ def _last_use(folder: Path) -> float:
         return 0.0
 
 
-def _locked(lock: int, kind: int) -> bool:
+def _locked(lock: int) -> bool:
     try:
-        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -298,7 +290,7 @@ def _evict(folder: Path) -> bool:
     """Deletes a state of another URL, unless a process fetches that."""
     lock = os.open(folder.parent / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        return _locked(lock, fcntl.LOCK_EX) and _delete(folder)
+        return _locked(lock) and _delete(folder)
     finally:
         os.close(lock)
 
@@ -307,7 +299,7 @@ def _delete(folder: Path) -> bool:
     """Deletes a state, unless a process uses it. The caller has the lock of its URL."""
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        if not _locked(lock, fcntl.LOCK_EX):
+        if not _locked(lock):
             return False
         shutil.rmtree(folder, ignore_errors=True)
         return True

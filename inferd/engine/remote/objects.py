@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from obstore import GetOptions
-    from obstore.store import AzureConfig, GCSConfig
+    from obstore.store import GCSConfig
 
     from inferd.engine.remote.location import Location
     from inferd.engine.remote.until import Until
@@ -28,6 +28,8 @@ REQUEST_S = 60  # one request, its body included: a piece of a file
 CONNECT_S = 5
 CHUNK_BYTES = 1 << 20
 MAX_SAID = 300  # characters of a store's error
+# The parts of an Azure connection string -> obstore's names.
+_AZURE = {"AccountName": "account_name", "AccountKey": "account_key", "SharedAccessSignature": "sas_key", "BlobEndpoint": "endpoint"}
 _STATUS = re.compile("status code: ([0-9]{3})")
 _XML = re.compile(r"<(\?xml|Error).*")  # the body of an error, which is for programs
 _NOISE = re.compile(r"^Generic \w+ error: (Error performing \w+ request: )?| in [0-9.]+.?s\b")
@@ -136,19 +138,10 @@ def _store(location: Location) -> Any:
     return store.AzureStore(location.host, config=azure, **common)
 
 
-def _azure(connection: str) -> AzureConfig:
-    """Parses an Azure connection string: AccountName=...;AccountKey=...;BlobEndpoint=..."""
+def _azure(connection: str) -> Any:
+    """The configuration in an Azure connection string: AccountName=...;AccountKey=...;BlobEndpoint=..."""
     said = dict(part.split("=", 1) for part in connection.split(";") if "=" in part)
-    config: AzureConfig = {}
-    if "AccountName" in said:
-        config["account_name"] = said["AccountName"]
-    if "AccountKey" in said:
-        config["account_key"] = said["AccountKey"]
-    if "SharedAccessSignature" in said:
-        config["sas_key"] = said["SharedAccessSignature"]
-    if "BlobEndpoint" in said:
-        config["endpoint"] = said["BlobEndpoint"]
-    return config
+    return {ours: said[theirs] for theirs, ours in _AZURE.items() if theirs in said}
 
 
 def _said(error: Exception) -> str:

@@ -110,11 +110,8 @@ class RegistrySource:
             challenge = error.headers.get("WWW-Authenticate", "")
             error.close()
         self._authorization = self._authorized(challenge)
-        try:
-            return ask(self._base + path, headers, self._until, self._authorization)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise SourceError("the registry does not let these credentials read it (401): try `docker login`") from None
+        refused = "the registry does not let these credentials read it (401): try `docker login`"
+        return ask(self._base + path, headers, self._until, self._authorization, refused)
 
     def _authorized(self, challenge: str) -> str:
         """The Authorization header for a registry's challenge; a bearer token comes from its token server."""
@@ -124,12 +121,10 @@ class RegistrySource:
         if kind.lower() != "bearer" or not self._trusts(asked.get("realm", "")):
             return basic
         query = urlencode({name: asked[name] for name in ("service", "scope") if name in asked})
+        refused = "the registry's token server does not take these credentials (401): try `docker login`"
         try:
-            said = json.loads(whole(ask(f"{asked['realm']}?{query}", {}, self._until, basic), MAX_TOKEN_BYTES))
+            said = json.loads(whole(ask(f"{asked['realm']}?{query}", {}, self._until, basic, refused), MAX_TOKEN_BYTES))
             return f"Bearer {said.get('token') or said['access_token']}"
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise SourceError("the registry's token server does not take these credentials (401): try `docker login`") from None
         except (ValueError, LookupError, AttributeError, RecursionError):
             raise SourceError("the registry's token server sent no token") from None
 

@@ -118,18 +118,20 @@ def _timeout_s(until: Until) -> float:
     return min(TIMEOUT_S, max(until.left_s, 0.001))
 
 
-def ask(url: str, headers: Mapping[str, str], until: Until, authorization: str = "") -> Any:
+def ask(url: str, headers: Mapping[str, str], until: Until, authorization: str = "", unauthorized: str = "") -> Any:
     """Sends a GET and returns the response, which the caller closes. authorization: for this server, not for one that it redirects to.
-    Raises SourceError, and HTTPError for 401, which the caller handles."""
+    unauthorized: the text of the error for 401; '': that is an HTTPError, which the caller handles. Raises SourceError."""
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "inferd", **headers})
         if authorization:
             request.add_unredirected_header("Authorization", authorization)
         return urllib.request.build_opener(_Redirects, _Connections(until)).open(request, timeout=_timeout_s(until))
     except urllib.error.HTTPError as error:
-        if error.code == 401:
+        if error.code == 401 and not unauthorized:
             raise
         error.close()
+        if error.code == 401:
+            raise SourceError(unauthorized) from None
         if error.code == 416:
             raise Changed("a file is shorter than it was when it was listed") from None
         if error.code == 403:
@@ -230,11 +232,7 @@ class WebSource:
         return part(response, first, last)
 
     def _ask(self, headers: Mapping[str, str]) -> Any:
-        try:
-            return ask(self._url, headers, self._until, self._authorization)
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise SourceError("the server wants other credentials (401)") from None
+        return ask(self._url, headers, self._until, self._authorization, "the server wants other credentials (401)")
 
 
 def _validator(response: Any) -> str:

@@ -482,13 +482,13 @@ def test_settings_that_were_read_again_hold_for_later_versions(world: World) -> 
     assert world.repository.lookup("m", "2").config.inferd.max_queue_requests == 7
 
 
-def test_models_without_files_are_forgotten(world: World, tmp_path: Path) -> None:
+def test_models_without_files_are_forgotten(world: World) -> None:
     """Those that clients send: names without end would fill the index and the metrics."""
     world.write("m", 1, IDENTITY)
     world.start()
 
     def load(file: bytes) -> Future[None]:
-        return world.life.load("sent", None, lambda _found: Overlay.of_files("sent", "", {"1/model.onnx": file}, tmp_path))
+        return world.life.load("sent", None, lambda _found: Overlay.of_files("sent", "", {"1/model.onnx": file}))
 
     with pytest.raises(FailedPrecondition):
         load(b"half").result(LIMIT_S)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from inferd._core.inference.bound_runs import BoundRun, BoundRuns
 from inferd._core.tensor.signature import Signature
 from inferd._core.tensor.tensor import Tensors
-from inferd.engine.runtime.onnx.arrays import Reshapes, Spec, aligned, inward
-from inferd.engine.runtime.onnx.run import Run
+from inferd.engine.runtime.onnx.arrays import Spec, aligned, inward
+from inferd.engine.runtime.onnx.run import OpenSession, Run
 from inferd.engine.runtime.onnx.run_faults import cancelled, run_failure
 from inferd.engine.runtime.onnx.tensor_types import ONNX_NUMBER
 from inferd.tensors import DTYPES, Array
-
-if TYPE_CHECKING:
-    from inferd.engine.runtime.arena import RunArena
 
 log = logging.getLogger("inferd.engine")
 
@@ -23,17 +20,8 @@ log = logging.getLogger("inferd.engine")
 class BoundBackend(Run, BoundRuns):
     """Every size but the rows is known: arrays, views and bindings are made once, and a run allocates nothing."""
 
-    def __init__(
-        self,
-        session: Any,
-        signature: Signature,
-        rejecting: frozenset[str] = frozenset(),
-        arena: RunArena | None = None,
-        reshapes: Reshapes | None = None,
-        few_session: Any = None,
-        few_rows: int = 0,
-    ) -> None:
-        super().__init__(session, signature, rejecting, arena, reshapes)
+    def __init__(self, opened: OpenSession, signature: Signature, few_session: Any = None, few_rows: int = 0) -> None:
+        super().__init__(opened, signature)
         self._few_session, self._few_rows = few_session, few_rows
         self._most_rows = max(signature.max_batch_size, 1)
         self._input_arrays = [self._whole(spec) for spec in self._input_specs]

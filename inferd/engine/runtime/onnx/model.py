@@ -20,6 +20,7 @@ from inferd.engine.runtime.onnx.arrays import Reshapes, array_of, inward, outwar
 from inferd.engine.runtime.onnx.bound_backend import BoundBackend
 from inferd.engine.runtime.onnx.library import onnxruntime
 from inferd.engine.runtime.onnx.options import SessionOptions, may_be_quantized, native_options, wanted_providers
+from inferd.engine.runtime.onnx.run import OpenSession
 from inferd.engine.runtime.onnx.session import extensions_of, open_without_zipmaps, reject_silent_fallback
 from inferd.engine.runtime.onnx.tensor_types import ONNX_NUMBER, graph_of, tensor_of
 from inferd.engine.runtime.onnx.varying_backend import VaryingBackend
@@ -83,11 +84,11 @@ class OnnxModel(LoadedModel):
         if not name:
             name = "model" if isinstance(source, bytes) else Path(source).stem
         ort = onnxruntime()
-        if not isinstance(source, bytes) and not Path(source).is_file():
-            raise ConfigError(f"model {name!r}: there is no file {os.fspath(source)!r}; name a .onnx file, or a folder that holds one")
-        if not isinstance(source, bytes) and not os.access(source, os.R_OK):
-            raise StartError(f"model {name!r}: {os.fspath(source)!r} cannot be read: give the server's user the right to")
         if not isinstance(source, bytes):
+            if not Path(source).is_file():
+                raise ConfigError(f"model {name!r}: there is no file {os.fspath(source)!r}; name a .onnx file, or a folder that holds one")
+            if not os.access(source, os.R_OK):
+                raise StartError(f"model {name!r}: {os.fspath(source)!r} cannot be read: give the server's user the right to")
             check_room(name, source)
         providers = wanted_providers(name, options, ort.get_available_providers())
         on_cpu = all(full == "CPUExecutionProvider" for full, _ in providers)
@@ -147,24 +148,19 @@ class OnnxModel(LoadedModel):
             self.graph = Graph(seen(self.graph.inputs), seen(self.graph.outputs))
 
     def trial(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """One run outside of any instance, for questions about the model while it loads. Every output by name.
-
-        Raises onnxruntime's own exceptions. BF16 inputs are arrays of UINT16; BF16 outputs are returned as FP32.
-        """
-        names = [tensor.name for tensor in self.graph.outputs]
-        ort = onnxruntime()
-        options = ort.RunOptions()
+        """Raises onnxruntime's own exceptions. BF16 inputs are arrays of UINT16; BF16 outputs are returned as FP32."""
+        options = onnxruntime().RunOptions()
         options.log_severity_level = 4
         with limited(partial(setattr, options, "terminate", True)):
-            return self._try(names, inputs, options)
+            return self._try(inputs, options)
 
-    def _try(self, names: list[str], inputs: Mapping[str, Array], options: Any) -> dict[str, Array]:
-        ort = onnxruntime()
+    def _try(self, inputs: Mapping[str, Array], options: Any) -> dict[str, Array]:
+        names = [tensor.name for tensor in self.graph.outputs]
         inputs = {name: inward(self._reshapes, name, array) for name, array in inputs.items()}
         if not any(tensor.datatype == "BF16" for tensor in (*self.graph.inputs, *self.graph.outputs)):
             outputs = zip(names, self._session.run(names, inputs, options), strict=True)
             return {name: outward(self._reshapes, name, array) for name, array in outputs}
-        of_array = ort.OrtValue.ortvalue_from_numpy_with_onnx_type  # numpy has no such type, OrtValue has
+        of_array = onnxruntime().OrtValue.ortvalue_from_numpy_with_onnx_type  # numpy has no such type, OrtValue has
         feed = {tensor.name: of_array(inputs[tensor.name], ONNX_NUMBER[tensor.datatype]) for tensor in self.graph.inputs}
         values = self._session.run_with_ort_values(names, feed, options)
         arrays = {
@@ -178,25 +174,20 @@ class OnnxModel(LoadedModel):
         return LoadedModel.why_unbounded(self) if self._file is None else why_unbounded(self._file, self._listed)
 
     def give_few_rows_to(self, other: LoadedModel, rows: int) -> None:
-        """Backends made from now on run batches of at most `rows` on the session of `other`, the same model loaded with fewer threads."""
         assert isinstance(other, OnnxModel)
         self._few_session, self._few_rows = other._session, rows
         self.arenas = [*self.arenas, *other.arenas]
 
     def backend(self, signature: Signature) -> Backend:
-        """A backend for one instance. Instances share this model's session; each has buffers of its own.
-
-        Raises ConfigError where memory is too small for the buffers.
-        """
+        """Instances share this model's session."""
         words = {word for _, word, _ in (*signature.run_input_specs, *signature.run_output_specs)}
         if "BYTES" in words and "BF16" in words:
             raise ConfigError(
                 f"model {self.name!r} mixes BYTES and BF16, which onnxruntime's Python interface cannot run: cast BF16 to FP32 in the graph"
             )
         try:
-            given = self._session, signature, self._rejecting, self.arena, self._reshapes
-            few = self._few_session, self._few_rows
-            backend = BoundBackend(*given, *few) if signature.fixed else VaryingBackend(*given)
+            given = OpenSession(self._session, self._rejecting, self.arena, self._reshapes), signature
+            backend = BoundBackend(*given, self._few_session, self._few_rows) if signature.fixed else VaryingBackend(*given)
         except (MemoryError, ValueError):  # ValueError: numpy, for sizes that no machine has
             raise ConfigError(
                 f"model {self.name!r}: the arrays of a run of {max(signature.max_batch_size, 1)} rows do not fit this machine's memory: "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd._core.inference.bound_runs import CurrentRun
 from inferd._core.tensor.signature import Signature
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from inferd.tensors import Array
 
 
+class OpenSession(NamedTuple):
+    """A session of onnxruntime, and what its runs share. rejecting, arena: see OnnxModel."""
+
+    session: Any
+    rejecting: frozenset[str] = frozenset()
+    arena: RunArena | None = None
+    reshapes: Reshapes = {}
+
+
 class Run:
     """Shared by both backends: the run that `terminate` ends, and runs whose outputs onnxruntime allocates."""
 
-    def __init__(
-        self,
-        session: Any,
-        signature: Signature,
-        rejecting: frozenset[str] = frozenset(),
-        arena: RunArena | None = None,
-        reshapes: Reshapes | None = None,
-    ) -> None:
-        self._rejecting = rejecting
-        self._reshapes = reshapes or {}
-        self._arena = arena
+    def __init__(self, opened: OpenSession, signature: Signature) -> None:
+        self._session, self._rejecting, self._arena, self._reshapes = opened
         self._batched = signature.max_batch_size > 0
         self._input_specs, self._output_specs = signature.run_input_specs, signature.run_output_specs
         self._input_words = [word for _, word, _ in self._input_specs]
@@ -43,10 +43,9 @@ class Run:
         self._options = onnxruntime().RunOptions()
         self._options.log_severity_level = 4  # fatal: a failed run is raised, and told once, by us
         self.current = CurrentRun(self._options)
-        self._session = session
         # The objects inside session and binding skip a Python layer, worth half a microsecond a run.
-        self._inside = hasattr(session, "_sess") and hasattr(session.io_binding(), "_iobinding")
-        self._inner = self._inside_of(session)
+        self._inside = hasattr(self._session, "_sess") and hasattr(self._session.io_binding(), "_iobinding")
+        self._inner = self._inside_of(self._session)
         self._as_values = "BF16" in (*self._input_words, *self._output_words)  # numpy has no such type, OrtValue has
 
     def enter(self, entries: Mapping[str, str]) -> None:

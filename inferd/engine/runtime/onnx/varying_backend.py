@@ -9,13 +9,12 @@ import numpy as np
 
 from inferd._core.tensor.signature import Signature
 from inferd._core.tensor.tensor import Tensors
-from inferd.engine.runtime.onnx.arrays import Reshapes, aligned
-from inferd.engine.runtime.onnx.run import Run
+from inferd.engine.runtime.onnx.arrays import aligned
+from inferd.engine.runtime.onnx.run import OpenSession, Run
 from inferd.tensors import DTYPES, Array
 
 if TYPE_CHECKING:
     from inferd._core.batching.batch import Batch
-    from inferd.engine.runtime.arena import RunArena
 
 _KEPT_BYTES = 16 << 20  # largest input whose memory a varying backend keeps; larger ones are freed after their run
 _CACHED_SHAPES = 32  # combinations of input shapes for which a varying backend keeps its views and binding
@@ -28,15 +27,8 @@ class VaryingBackend(Run):
     Views of the last _CACHED_SHAPES combinations of shapes are kept. Text has no arena: its elements are Python objects.
     """
 
-    def __init__(
-        self,
-        session: Any,
-        signature: Signature,
-        rejecting: frozenset[str] = frozenset(),
-        arena: RunArena | None = None,
-        reshapes: Reshapes | None = None,
-    ) -> None:
-        super().__init__(session, signature, rejecting, arena, reshapes)
+    def __init__(self, opened: OpenSession, signature: Signature) -> None:
+        super().__init__(opened, signature)
         self._arenas: list[Array] = [aligned((0,), np.uint8) for _ in self._input_specs]
         self._views: dict[tuple[tuple[int, ...], ...], tuple[Tensors, dict[str, Any]]] = {}
         self._next_feed: dict[str, Any] = {}  # the next run's inputs

@@ -27,6 +27,7 @@ from inferd._core.tensor.signature import Signature
 from inferd.engine.runtime.onnx.bound_backend import BoundBackend
 from inferd.engine.runtime.onnx.model import OnnxModel
 from inferd.engine.runtime.onnx.options import SessionOptions
+from inferd.engine.runtime.onnx.run import OpenSession
 from inferd.engine.runtime.runtime import Graph, TensorInfo
 from inferd.errors import Cancelled, ConfigError, Internal, RequestError, RunFailed, StartError
 from tests import models
@@ -465,7 +466,7 @@ def test_without_the_inner_session_object() -> None:
             self.bind_input, self.bind_output = self.binding.bind_input, self.binding.bind_output
 
     session = Outside(runner.model._session)
-    runner.backend = BoundBackend(session, runner.signature)
+    runner.backend = BoundBackend(OpenSession(session), runner.signature)
     arrays = {name: some("FP32", (3, 16), seed) for seed, name in enumerate("ab")}
     assert_same(runner.run(arrays), oracle(models.add(), arrays))
 
