@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import socket
-import tempfile
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -178,37 +177,29 @@ def test_a_long_run_is_told_of_beforehand(scenario, load, rate, told) -> None:
     assert bool(loadgen.lasting(task, rate)) == bool(told)
 
 
-def test_a_slow_model_warms_up_for_no_longer_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model takes 20 ms: eight requests would take 160, and the warm-up is asked to take 100 at most."""
-    monkeypatch.setattr(loadgen, "WARM_UP_S", 0.1)
-    with tempfile.TemporaryDirectory() as folder, ServerFixture(models.write(Path(folder), "slow", models.slow(40))) as served:
-        task = Task("SingleStream", WorkerPlan(parse_address(served.address), (), SLOW, SHORT, None, 1), 1, 0.9, 100, "")
-        client = loadgen.Client(task)
-        try:
-            rate, fastest_ns = loadgen.warm_up(task, client, lambda: False)
-            assert client.generator.sent < 1 + loadgen.WARM_UP_REQUESTS
-        finally:
-            client.close()
-    assert 0 < rate <= 11e9 / fastest_ns, "whatever else the machine does; the first of the second half was asked just before it"
-
-
 class Puppet:
-    """A client, and its generator: ten responses a second of a clock that only it moves, whatever waits."""
+    """A client, and its generator: so many responses in each turn of a clock that only it moves, whatever waits."""
 
     lost = ""
 
-    def __init__(self) -> None:
-        self.generator, self.now_s, self.waiting = self, 0.0, []
+    def __init__(self, responses: int = 10, turn_s: float = 1.0) -> None:
+        self.responses, self.turn_s = responses, turn_s
+        self.generator, self.now_s, self.sent, self.waiting = self, 0.0, 0, []
 
     def start(self, now_ns: int) -> None: ...
 
     def schedule(self, tags: list[int], bodies: list[int]) -> None:
         self.waiting += tags
+        self.sent += len(tags)
 
     def turn(self) -> list[int]:
-        self.now_s += 1
-        ended, self.waiting = self.waiting[:10], self.waiting[10:]
+        self.now_s += self.turn_s
+        ended, self.waiting = self.waiting[: self.responses], self.waiting[self.responses :]
         return ended
+
+    def moves_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = SimpleNamespace(monotonic=lambda: self.now_s, monotonic_ns=lambda: int(1e9 * self.now_s))
+        monkeypatch.setattr(loadgen, "time", clock)
 
     def messages(self) -> dict[int, bytes]:
         return {}
@@ -217,11 +208,22 @@ class Puppet:
         return SimpleNamespace(codes=[1], service=SimpleNamespace(min_ns=5))
 
 
+def test_a_slow_model_warms_up_for_no_longer_than_it_must(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model takes 20 ms: eight requests would take 160, and the warm-up is asked to take 100 at most."""
+    client = Puppet(responses=1, turn_s=0.02)
+    client.moves_time(monkeypatch)
+    monkeypatch.setattr(loadgen, "WARM_UP_S", 0.1)
+    task = Task("SingleStream", WorkerPlan(parse_address("h:1"), (), SLOW, SHORT, None, 1), 1, 0.9, 100, "")
+    rate, _ = loadgen.warm_up(task, client, lambda: False)
+    assert client.sent < 1 + loadgen.WARM_UP_REQUESTS
+    assert rate == pytest.approx(50)
+
+
 @pytest.mark.parametrize("streams", [8, 50])
 def test_a_warm_up_counts_what_was_answered_however_much_waits(streams, monkeypatch: pytest.MonkeyPatch) -> None:
     """Offline asks for as many samples as that rate says: too low a rate makes a run that is too short."""
     client = Puppet()
-    monkeypatch.setattr(loadgen, "time", SimpleNamespace(monotonic=lambda: client.now_s, monotonic_ns=lambda: int(1e9 * client.now_s)))
+    client.moves_time(monkeypatch)
     load = Load(connections=1, streams=streams, duration_s=1.0, warm_up_s=1.0)
     task = Task("Offline", WorkerPlan(parse_address("localhost:1"), (), BODIES, load, None, 1), 1, 0.99, 1, "")
     rate, _ = loadgen.warm_up(task, client, lambda: False)
