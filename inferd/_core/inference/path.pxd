@@ -11,6 +11,7 @@ from inferd._core.grpc.call cimport Call, InferHandler, StreamHandler
 from inferd._core.inference.bound_runs cimport BoundRuns
 from inferd._core.inference.routes cimport Routes
 from inferd._core.inference.split cimport Split
+from inferd._core.monitor.feature_counts cimport FeatureCounts
 from inferd._core.tensor.signature cimport Signature
 from inferd._core.tensor.tensor cimport Tensors
 
@@ -37,6 +38,7 @@ cdef class Runner:              # one backend, and the batch that it runs at the
     cdef readonly str name      # the model and its version, as messages say it
     cdef readonly object backend
     cdef BoundRuns bound        # the backend if it is a BoundRuns, to be called without Python in between; or None
+    cdef public FeatureCounts features      # counts the rows of its runs; None: the version is not watched
     cdef object finish          # finish(inputs, outputs): makes the tensors that clients get; None: they get the outputs
     cdef readonly Batch running # the batch, while the model itself runs; or None
     cdef readonly bint ended    # the model is unloaded

@@ -7,6 +7,7 @@ from inferd._core.codec.infer import InferRequest
 from inferd._core.grpc.call import Call, InferHandler, StreamHandler
 from inferd._core.inference.routes import Routes
 from inferd._core.inference.split import Split
+from inferd._core.monitor.feature_counts import FeatureCounts
 from inferd._core.tensor.signature import Signature
 from inferd._core.tensor.tensor import Tensors
 
@@ -32,6 +33,7 @@ class Runner:
     def __init__(self, name: str, backend: Any, finish: Callable[[Tensors, Tensors], Tensors] | None = None) -> None: ...
     name: Final[str]
     backend: Final[Any]
+    features: FeatureCounts | None
     running: Final[Batch | None]
     ended: Final[bool]
     def run_batch(self, batch: Batch) -> None: ...

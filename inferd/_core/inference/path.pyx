@@ -134,6 +134,8 @@ cdef class Runner:
         if self.finish is not None:
             part.executed()
             outputs = self.finish(inputs, outputs)
+        if self.features is not None:
+            self.features.see(part, outputs)
         part.encode(outputs)
 
     cdef Tensors execute(self, int64_t rows, Batch batch):
