@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _modules = [f"{package}.settings" for package in PARTS]
 OF_PARTS: list[type[PartSettings]] = [import_module(module).Settings for module in _modules if find_spec(module) is not None]
+_names = [field.name for each in (ServerSettings, *OF_PARTS) for field in msgspec.structs.fields(each)]
+if twice := sorted({name for name in _names if _names.count(name) > 1}):
+    raise TypeError(f"two parts have the setting {twice[0]}")
 # Settings that a running server takes on SIGHUP; other changes wait for the next start.
 RELOADED = (
     *("log_level", "log_format", "drain_timeout_s", "lame_duck_s", "tls_allow"),

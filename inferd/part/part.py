@@ -27,7 +27,8 @@ class Part:
 
     The order is: methods and resources, start, starting of each version, ready, and at the end leave and stop. All run on the event loop,
     except `metrics` (any thread). While the models of the start load, `starting` and `changed` run on the thread that loads them.
-    start() raises ConfigError and StartError.
+    start() raises ConfigError and StartError. An error of start() or ready() ends the start; the log has those of other hooks, and serving
+    goes on.
     """
 
     def methods(self) -> Mapping[str, Method]:

@@ -133,14 +133,13 @@ class Server:
 
     def _heard(self, change: Change) -> None:
         if change.event is Event.STARTING and change.model is not None:
-            for part in self.parts:
-                part.starting(change.model)
+            version = change.model
+            self.parts.tell(lambda part: part.starting(version))
         else:
             self._changed()
 
     def _changed(self) -> None:
-        for part in self.parts:
-            part.changed()
+        self.parts.tell(lambda part: part.changed())
 
     async def stop(self) -> None:
         """Drains and ends (see the class). Idempotent."""
@@ -153,15 +152,13 @@ class Server:
                 extra=logs.event("server_not_ready"),
             )
             await asyncio.sleep(self.settings.lame_duck_s)
-        for part in self.parts:
-            part.leave()
+        self.parts.tell(lambda part: part.leave())
         self.models.leave()
         self.repository.upkeep.hurry()
         await self.edge.stop(self.settings.drain_timeout_s)
         idle = await asyncio.to_thread(self.models.stop, CLOSE_S)
         self.runs_left = not (await asyncio.to_thread(self.repository.close, CLOSE_S) and idle)
-        for part in self.parts:
-            await part.stop()
+        await self.parts.tell_in_turn(lambda part: part.stop())
         if not self._delivery.closed:
             self.loop.remove_reader(self._delivery)
             self._delivery.close()
@@ -192,5 +189,4 @@ class Server:
             return
         self._taken = self.settings
         self.repository.upkeep.limit_queues(self.settings)
-        for part in self.parts:
-            part.reload(self.settings)
+        self.parts.tell(lambda part: part.reload(self.settings))

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
-from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from inferd.observe.metrics import Metrics
 from inferd.parts import PARTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from inferd.config import Settings
     from inferd.engine.models.lifecycle import Lifecycle
     from inferd.engine.models.repository import Repository
-    from inferd.part import Method, Part, Resource
+    from inferd.part import Method, Part, Resource, Table
     from inferd.serving.models import Models
     from inferd.serving.service import InferenceService
 
+log = logging.getLogger("inferd.serving")
+
 P = TypeVar("P", bound="Part")
+T = TypeVar("T")
 
 
 class Parts:
@@ -68,12 +71,45 @@ class Parts:
         """The part of this class."""
         return next(part for part in self._all if isinstance(part, kind))
 
+    def tell(self, hook: Callable[[Part], object]) -> None:
+        """Calls a hook of each part. The log has an error of one, and the others are told all the same."""
+        for part in self._all:
+            try:
+                hook(part)
+            except Exception:
+                log.exception("a fault in %s; serving goes on", type(part).__name__)
+
+    async def tell_in_turn(self, hook: Callable[[Part], Awaitable[object]]) -> None:
+        """The same of a hook that is awaited."""
+        for part in self._all:
+            try:
+                await hook(part)
+            except Exception:
+                log.exception("a fault in %s; the others go on", type(part).__name__)
+
     def methods(self) -> dict[str, Method]:
         """The service table."""
-        return {name: method for part in self._all for name, method in part.methods().items()}
+        return distinct((name, method) for part in self._all for name, method in part.methods().items())
 
     def resources(self) -> list[Resource]:
-        return [resource for part in self._all for resource in part.resources()]
+        return list(distinct((each.path, each) for part in self._all for each in part.resources()).values())
 
     def metrics(self) -> Metrics:
-        return Metrics(lambda: chain.from_iterable(part.metrics() for part in self._all), self.build)
+        return Metrics(self._tables, self.build)
+
+    def _tables(self) -> Iterator[Table]:
+        for part in self._all:
+            try:
+                yield from part.metrics()
+            except Exception:
+                log.exception("a fault in the metrics of %s; the others are shown", type(part).__name__)
+
+
+def distinct(named: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """What each name stands for. Raises ValueError where two parts have one name: one would hide the other."""
+    found: dict[str, T] = {}
+    for name, each in named:
+        if name in found:
+            raise ValueError(f"two parts have {name}")
+        found[name] = each
+    return found

@@ -10,6 +10,7 @@ import grpc
 import pytest
 
 from inferd.protocol import health
+from inferd.serving.parts.registry import distinct
 from tests import models
 from tests.rest import Asker, infer_body
 from tests.sample_part.part import METHOD
@@ -49,3 +50,19 @@ def test_a_new_part(tmp_path: Path, options: tuple[str, ...]) -> None:
             assert asker.post("/v2/models/m/counted").status == 405
             assert "/v2/models/{model}/counted" in asker.get("/openapi.json").json["paths"]
         assert (count(program.address, "m"), count(program.address, "n")) == (1, 0)
+
+
+def test_a_part_that_raises_leaves_the_server_to_the_others(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LINE.replace("append('tests.sample_part')", "insert(0, 'tests.faulty_part')"))
+    folder = models.repository(tmp_path / "models", {"m": models.identity()})
+    with Program(folder, "--http-port", "0", environment={"PYTHONPATH": f"{tmp_path}:{ROOT}"}) as program:
+        with Asker(program.addresses["http"]) as asker:
+            assert asker.post("/v2/models/m/infer", ONES).status == 200
+        with urllib.request.urlopen(f"http://{program.addresses['metrics']}/metrics", timeout=LIMIT_S) as page:
+            assert b"inferd_build_info" in page.read()
+        assert program.stop() == 0
+
+
+def test_two_parts_of_one_name_are_told_at_once() -> None:
+    with pytest.raises(ValueError, match="two parts have b"):
+        distinct([("a", 1), ("b", 2), ("b", 2)])
