@@ -53,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"errors", "_core", *BESIDE, "steps", "record", "tensors"},
     "observe": {"errors", "_core", *BESIDE, "engine", "part"},
     "compare": {"protocol", "tensors"},  # a leaf: diff, rollout and bench compare alike
+    "monitor": {"_core", "tensors"},
     "performance": {"compare", "tensors"},  # a leaf, too
     "diff": {"errors", "_core", *BESIDE, "engine", "client_inputs", "compare", "bench", "record", "tensors"},
     "rollout": {"errors", "_core", *BESIDE, "engine", "observe", "compare", "record", "part", "tensors"},

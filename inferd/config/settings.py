@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 _modules = [f"{package}.settings" for package in PARTS]
 OF_PARTS: list[type[PartSettings]] = [import_module(module).Settings for module in _modules if find_spec(module) is not None]
-_names = [field.name for each in (ServerSettings, *OF_PARTS) for field in msgspec.structs.fields(each)]
+_owners: list[type[msgspec.Struct]] = [ServerSettings, *OF_PARTS]
+_names = [field.name for owner in _owners for field in msgspec.structs.fields(owner)]
 if twice := sorted({name for name in _names if _names.count(name) > 1}):
     raise TypeError(f"two parts have the setting {twice[0]}")
 # Settings that a running server takes on SIGHUP; other changes wait for the next start.

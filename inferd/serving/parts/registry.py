@@ -106,7 +106,7 @@ class Parts:
 
 
 def distinct(named: Iterable[tuple[str, T]]) -> dict[str, T]:
-    """What each name stands for. Raises ValueError where two parts have one name: one would hide the other."""
+    """The things by their names. Raises ValueError where two parts have one name: one would hide the other."""
     found: dict[str, T] = {}
     for name, each in named:
         if name in found:
