@@ -56,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "monitor": {"_core", "tensors"},
     "performance": {"compare", "tensors"},  # a leaf, too
     "diff": {"errors", "_core", *BESIDE, "engine", "client_inputs", "compare", "bench", "record", "tensors"},
+    "feedback": {"errors", "_core", *BESIDE, "part", "tensors", "compare", "record", "performance", "rollout"},
     "rollout": {"errors", "_core", *BESIDE, "engine", "observe", "compare", "record", "part", "tensors"},
     "ingest": {"errors", "_core", *BESIDE, "engine", "observe"},
     "serving": {"errors", "_core", *BESIDE, "engine", "observe", "record", "rollout", "ingest", "part", "parts"},
@@ -138,6 +139,7 @@ DOORS: dict[str, set[str]] = {
     "soxr": {"inferd.steps.audio_file"},
     "tokenizers": {"inferd.steps.text"},
     "pyarrow": {"inferd.steps.records", "inferd.record"},
+    "sqlite3": {"inferd.feedback.schema"},
     "sklearn": {"inferd.scikit_learn"},
     "skl2onnx": {"inferd.scikit_learn"},
     "obstore": {"inferd.engine.remote.objects"},

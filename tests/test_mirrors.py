@@ -104,6 +104,7 @@ TESTED_BY = {
     "engine/runtime/runtimes.py": "engine/runtime/test_runtime.py",
     "engine/configuration/unsupported.py": "engine/configuration/test_model_config.py",
     "errors.py": "serving/transports/test_grpcio.py",
+    "feedback/schema.py": "feedback/test_store.py",
     "interpreter.py": "rollout/test_canary.py",
     "part/bodies.py": "serving/rest/test_service.py",
     "part/method.py": "serving/transports/test_cold_calls.py",
