@@ -3,8 +3,9 @@
     write(predictions, reports)    one transaction: all of it is on disk when it returns, or nothing
     prune()                        the oldest predictions make room, and labels end their wait
 
-A label joins the prediction with its model, request id and row. The fate of each label is counted in the transaction that takes it. So the counts of a store and the labels that wait always add up to the labels that it took. Not for several threads. Never in
-here: threads, requests, which figures the rows have (history.py).
+A label joins the prediction with its model, request id and row. The fate of each label is counted in the transaction that takes it. So
+the counts of a store and the labels that wait always add up to the labels that it took. Not for several threads. Never in here: threads,
+requests, which figures the rows have (history.py).
 """
 
 from __future__ import annotations

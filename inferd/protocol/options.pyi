@@ -1,4 +1,4 @@
-"""ModelOptions, the part of a ModelConfig that is inferd's own, and the messages of ModelControl and Rollouts. Written by `make proto`: change proto/*.proto instead."""
+"""ModelOptions, the part of a ModelConfig that is inferd's own, and the messages of ModelControl, Feedback and Rollouts. Written by `make proto`: change proto/*.proto instead."""
 
 # ruff: noqa: E501, N802
 
@@ -435,6 +435,86 @@ class RollbackRequest(Message):
 class RollbackResponse(Message):
     version: int
     def __init__(self, *, version: int = ...) -> None: ...
+
+@final
+class ReportLabelsRequest(Message):
+    model_name: str
+    labels: Final[RepeatedCompositeFieldContainer[RequestLabel]]
+    def __init__(self, *, model_name: str = ..., labels: Iterable[RequestLabel] | None = ...) -> None: ...
+
+@final
+class RequestLabel(Message):
+    request_id: str
+    row: int
+    text: str
+    number: float
+    def __init__(self, *, request_id: str = ..., row: int = ..., text: str = ..., number: float = ...) -> None: ...
+    def HasField(self, field_name: Literal["label", "text", "number"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["label"]) -> Literal["text", "number"] | None: ...
+
+@final
+class ReportLabelsResponse(Message):
+    joined: int
+    repeated: int
+    contradictory: int
+    misfit: int
+    late: int
+    waiting: int
+    unknown: int
+    def __init__(
+        self, *, joined: int = ..., repeated: int = ..., contradictory: int = ..., misfit: int = ..., late: int = ...,
+        waiting: int = ..., unknown: int = ...
+    ) -> None: ...
+
+@final
+class PerformanceRequest(Message):
+    model_name: str
+    model_version: int
+    since_unix_ns: int
+    until_unix_ns: int
+    slice: str
+    buckets: int
+    def __init__(
+        self, *, model_name: str = ..., model_version: int = ..., since_unix_ns: int = ..., until_unix_ns: int = ...,
+        slice: str = ..., buckets: int = ...
+    ) -> None: ...
+
+@final
+class PerformanceResponse(Message):
+    groups: Final[RepeatedCompositeFieldContainer[PerformanceGroup]]
+    labels: Final[ScalarMap[str, int]]
+    rows_left_out: int
+    groups_left_out: int
+    def __init__(
+        self, *, groups: Iterable[PerformanceGroup] | None = ..., labels: Mapping[str, int] | None = ..., rows_left_out: int = ...,
+        groups_left_out: int = ...
+    ) -> None: ...
+
+@final
+class PerformanceGroup(Message):
+    model_version: int
+    slice_value: str
+    from_unix_ns: int
+    until_unix_ns: int
+    predicted_rows: int
+    labelled_rows: int
+    figures: Final[RepeatedCompositeFieldContainer[PerformanceFigure]]
+    figures_left_out: int
+    def __init__(
+        self, *, model_version: int = ..., slice_value: str = ..., from_unix_ns: int = ..., until_unix_ns: int = ...,
+        predicted_rows: int = ..., labelled_rows: int = ..., figures: Iterable[PerformanceFigure] | None = ...,
+        figures_left_out: int = ...
+    ) -> None: ...
+
+@final
+class PerformanceFigure(Message):
+    name: str
+    of: str
+    value: float
+    low: float
+    high: float
+    rows: int
+    def __init__(self, *, name: str = ..., of: str = ..., value: float = ..., low: float = ..., high: float = ..., rows: int = ...) -> None: ...
 
 class RolloutKind(Enum): ...
 ROLLOUT_KIND_UNSPECIFIED: RolloutKind

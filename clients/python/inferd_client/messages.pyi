@@ -1,4 +1,4 @@
-"""The messages that the client speaks: inference, health, rollouts and error details. Written by `make proto`: change proto/*.proto instead."""
+"""The messages that the client speaks: inference, health, feedback, rollouts and error details. Written by `make proto`: change proto/*.proto instead."""
 
 # ruff: noqa: E501, N802
 
@@ -1755,6 +1755,108 @@ class LogSettingsResponse(Message):
 
     settings: Final[MessageMap[str, LogSettingsResponse.SettingValue]]
     def __init__(self, *, settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...) -> None: ...
+
+@final
+class ReportLabelsRequest(Message):
+    model_name: str
+    labels: Final[RepeatedCompositeFieldContainer[RequestLabel]]
+    """1,000 at most."""
+    def __init__(self, *, model_name: str = ..., labels: Iterable[RequestLabel] | None = ...) -> None: ...
+
+@final
+class RequestLabel(Message):
+    request_id: str
+    row: int
+    """Of the request, from 0."""
+    text: str
+    number: float
+    def __init__(self, *, request_id: str = ..., row: int = ..., text: str = ..., number: float = ...) -> None: ...
+    def HasField(self, field_name: Literal["label", "text", "number"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["label"]) -> Literal["text", "number"] | None: ...
+
+@final
+class ReportLabelsResponse(Message):
+    """How many labels had which fate (docs/feedback.md)."""
+    joined: int
+    repeated: int
+    """The row has this label already."""
+    contradictory: int
+    """The row has another label, which stays."""
+    misfit: int
+    """The request has no such row, or its prediction is a number and the label is none."""
+    late: int
+    """The prediction was deleted, for it was old."""
+    waiting: int
+    """There is no prediction with this id yet. It joins one that comes within ten minutes, and is unknown after that."""
+    unknown: int
+    """So many labels wait that this one was dropped."""
+    def __init__(
+        self, *, joined: int = ..., repeated: int = ..., contradictory: int = ..., misfit: int = ..., late: int = ...,
+        waiting: int = ..., unknown: int = ...
+    ) -> None: ...
+
+@final
+class PerformanceRequest(Message):
+    model_name: str
+    model_version: int
+    """0: each version with a group of its own."""
+    since_unix_ns: int
+    """Predictions from here until there, in ns since the Unix epoch. 0: no limit."""
+    until_unix_ns: int
+    slice: str
+    """An input of the setting `feedback_slices`: each of its values has a group of its own. Empty: all rows are one group."""
+    buckets: int
+    """So many spans of equal length, each with a group of its own; 100 at most. 0: one."""
+    def __init__(
+        self, *, model_name: str = ..., model_version: int = ..., since_unix_ns: int = ..., until_unix_ns: int = ...,
+        slice: str = ..., buckets: int = ...
+    ) -> None: ...
+
+@final
+class PerformanceResponse(Message):
+    groups: Final[RepeatedCompositeFieldContainer[PerformanceGroup]]
+    """By version, value of the slice and time."""
+    labels: Final[ScalarMap[str, int]]
+    """Labels since the store began, by fate."""
+    rows_left_out: int
+    """Older rows that were left out, for there are too many."""
+    groups_left_out: int
+    """Groups that were left out: those with the fewest rows."""
+    def __init__(
+        self, *, groups: Iterable[PerformanceGroup] | None = ..., labels: Mapping[str, int] | None = ..., rows_left_out: int = ...,
+        groups_left_out: int = ...
+    ) -> None: ...
+
+@final
+class PerformanceGroup(Message):
+    model_version: int
+    slice_value: str
+    from_unix_ns: int
+    """Of its predictions, in ns since the Unix epoch."""
+    until_unix_ns: int
+    predicted_rows: int
+    """Rows with a prediction, and those of them with a label."""
+    labelled_rows: int
+    figures: Final[RepeatedCompositeFieldContainer[PerformanceFigure]]
+    figures_left_out: int
+    """Figures of rare classes that were left out."""
+    def __init__(
+        self, *, model_version: int = ..., slice_value: str = ..., from_unix_ns: int = ..., until_unix_ns: int = ...,
+        predicted_rows: int = ..., labelled_rows: int = ..., figures: Iterable[PerformanceFigure] | None = ...,
+        figures_left_out: int = ...
+    ) -> None: ...
+
+@final
+class PerformanceFigure(Message):
+    """One figure with its interval at 95 % (docs/statistics.md)."""
+    name: str
+    of: str
+    """The class; empty: all of them."""
+    value: float
+    low: float
+    high: float
+    rows: int
+    def __init__(self, *, name: str = ..., of: str = ..., value: float = ..., low: float = ..., high: float = ..., rows: int = ...) -> None: ...
 
 class RolloutKind(Enum): ...
 ROLLOUT_KIND_UNSPECIFIED: RolloutKind
