@@ -28,8 +28,8 @@ class Distance(NamedTuple):
 def distance(one: Floats, other: Floats) -> Distance:
     """Compares two samples by their counts in the same bins. Shape of both: (bins,).
 
-    A small sample lies away from any other by chance alone. Over B bins that have rows, the squared Jensen-Shannon distance of n and m
-    rows of one distribution is (B - 1) (1/n + 1/m) / (8 ln 2) in the mean. `effect` is the distance once this is subtracted. A sample
+    A small sample lies away from any other by chance alone. Take n and m rows of one distribution over B bins that have rows. The mean of
+    their squared Jensen-Shannon distance is (B - 1) (1/n + 1/m) / (8 ln 2). `effect` is the distance once this is subtracted. A sample
     without rows is at a distance of 0, with p = 1.
     """
     rows, other_rows = float(one.sum()), float(other.sum())
@@ -56,7 +56,7 @@ def jensen_shannon(one: Floats, other: Floats) -> float:
 def chi_squared(one: Floats, other: Floats) -> float:
     """The p-value of Pearson's test that two samples with rows are of one distribution.
 
-    Bins where either sample is expected to have fewer than FEWEST rows count as one. If that one is too small, the smallest other bin joins.
+    Bins where either sample is expected to have fewer than FEWEST rows count as one. If that one is too small, the smallest bin joins.
     """
     both = one + other
     rows, other_rows = float(one.sum()), float(other.sum())
