@@ -14,6 +14,7 @@ PARTS = [
     "inferd.serving.parts.model_control",
     "inferd.serving.parts.on_demand",
     "inferd.rollout",
+    "inferd.feedback",
     "inferd.serving.parts.reflection",
     "inferd.serving.parts.pages",
 ]

@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "monitor": {"_core", "tensors"},
     "performance": {"compare", "tensors"},  # a leaf, too
     "diff": {"errors", "_core", *BESIDE, "engine", "client_inputs", "compare", "bench", "record", "tensors"},
-    "feedback": {"errors", "_core", *BESIDE, "part", "tensors", "compare", "record", "performance", "rollout"},
+    "feedback": {"errors", "_core", *BESIDE, "engine", "part", "tensors", "compare", "record", "performance", "rollout"},
     "rollout": {"errors", "_core", *BESIDE, "engine", "observe", "compare", "record", "part", "tensors"},
     "ingest": {"errors", "_core", *BESIDE, "engine", "observe"},
     "serving": {"errors", "_core", *BESIDE, "engine", "observe", "record", "rollout", "ingest", "part", "parts"},

@@ -77,8 +77,8 @@ class Rows:
     """The rows of one group, the newest first. shares: the probabilities of some, by the number of the row."""
 
     def __init__(self) -> None:
-        self.classes: tuple[list[str], list[str]] = [], []  # labels and predictions
-        self.numbers: tuple[list[float], list[float]] = [], []
+        self.classes: tuple[list[Any], list[Any]] = [], []  # labels and predictions: texts,
+        self.numbers: tuple[list[Any], list[Any]] = [], []  # or numbers
         self.shares: dict[int, Array] = {}
 
 
@@ -102,11 +102,12 @@ class _Search:
         if first_ns is None:
             return Found([], left_out)
         if self._asked.buckets:
-            first_ns, last_ns = self._asked.since_ns and self._given["since"] or first_ns, self._asked.until_ns or last_ns + 1
+            first_ns = self._given["since"] or first_ns
+            last_ns = self._asked.until_ns or last_ns + 1
             self._width_ns = max(-((first_ns - last_ns) // self._asked.buckets), 1)
         else:
             self._width_ns = FAR_NS
-        self._first_ns = first_ns
+        self._first_ns = int(first_ns)
         predicted, spans = self._predicted()
         rows, labelled = self._joined()
         kept = sorted(sorted(predicted, key=lambda place: -predicted[place])[:MOST_GROUPS])
@@ -115,16 +116,14 @@ class _Search:
 
     def _limit(self) -> int:
         """Moves the beginning so that at most MOST_ROWS count. Returns how many labels are left out."""
-        joins = [OUTCOMES, *([""] if self._asked.slice else [])]
-        for join in joins:
+        left_out = 0
+        for join in [OUTCOMES, *([""] if self._asked.slice else [])]:
             row = self._one("SELECT p.time_ns", join, f"ORDER BY p.time_ns DESC LIMIT 1 OFFSET {MOST_ROWS}")
             if row is not None:
                 before, self._given["since"] = self._given["since"], row[0] + 1
                 asked = f"SELECT COUNT(*) {IN_TIME.format(OUTCOMES)}{self._of_version}"
-                (count,) = self._connection.execute(asked, self._given | {"since": before, "until": row[0] + 1}).fetchone()
-                if join == joins[-1]:
-                    return int(count)
-        return 0
+                left_out += self._connection.execute(asked, self._given | {"since": before, "until": row[0] + 1}).fetchone()[0]
+        return left_out
 
     def _all(self, select: str, join: str = "", rest: str = "") -> Iterable[tuple[Any, ...]]:
         return self._connection.execute(f"{select} {IN_TIME.format(join)}{self._of_version} {rest}", self._given)
@@ -133,7 +132,8 @@ class _Search:
         return next(iter(self._all(select, join, rest)), None)
 
     def _span(self, time_ns: int) -> int:
-        return (time_ns - self._first_ns) // self._width_ns
+        """The number of a span, from 0."""
+        return int(time_ns - self._first_ns) // self._width_ns
 
     def _predicted(self) -> tuple[Counter[Place], dict[Place, tuple[int, int]]]:
         """Rows of each group, and the times of its first and its last prediction."""
@@ -174,8 +174,9 @@ class _Search:
             place = version, self._span(time_ns), values[row]
             labelled[place] += 1
             group = found[place]
-            for side, value in zip(group.numbers if numbers else group.classes, (label, predicted[row]), strict=True):
-                side.append(value)
+            truth, given = group.numbers if numbers else group.classes
+            truth.append(label)
+            given.append(predicted[row])
             if probabilities is not None and left >= probabilities.shape[1]:
                 left -= probabilities.shape[1]
                 group.shares[len(group.classes[0]) - 1] = probabilities[row]
@@ -206,8 +207,8 @@ def figures_of(rows: Rows, names: Sequence[str] = ()) -> Iterator[Figure]:
 def _of_classes(truth: list[str], predicted: list[str], shares: dict[int, Array], names: Sequence[str]) -> Iterator[Figure]:
     classes = [*names, *sorted({*truth, *predicted} - {*names})]
     places = {name: place for place, name in enumerate(classes)}
-    sides = [np.array([places[name] for name in side], np.int64) for side in (truth, predicted)]
-    yield from classification.figures(*sides, None, classes)
+    true, chosen = (np.array([places[name] for name in side], np.int64) for side in (truth, predicted))
+    yield from classification.figures(true, chosen, None, classes)
     if not shares:
         return
     width = len(next(iter(shares.values())))
@@ -217,8 +218,8 @@ def _of_classes(truth: list[str], predicted: list[str], shares: dict[int, Array]
         names = names_of(probabilities.argmax(axis=1).tolist(), [predicted[row] for row in rows], width)
     if names:
         places = {name: place for place, name in enumerate(names)}
-        sides = [np.array([places.get(side[row], -1) for row in rows], np.int64) for side in (truth, predicted)]
-        yield from (each for each in classification.figures(*sides, probabilities, names) if each.name in OF_PROBABILITIES)
+        true, chosen = (np.array([places.get(side[row], -1) for row in rows], np.int64) for side in (truth, predicted))
+        yield from (each for each in classification.figures(true, chosen, probabilities, names) if each.name in OF_PROBABILITIES)
 
 
 def _of_numbers(truth: Array, predicted: Array) -> Iterator[Figure]:

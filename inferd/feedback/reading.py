@@ -45,11 +45,8 @@ class Output(NamedTuple):
 
 
 class Reading:
-    """Reads the responses of one version.
-
-    outputs: name, datatype and shape of each. classes: the lines of each output's label file. slices: names of inputs. main: None: the
-    model has no prediction that a label could be compared with.
-    """
+    """Reads the responses of one version. outputs: name, datatype and shape of each. classes: the lines of each output's label file.
+    slices: names of inputs. main: None: the model has no prediction that a label could be compared with."""
 
     def __init__(
         self,

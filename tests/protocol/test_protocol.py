@@ -144,6 +144,7 @@ def test_services_by_full_name() -> None:
     assert set(SERVICES) == {
         "inference.GRPCInferenceService",
         "grpc.health.v1.Health",
+        "inferd.v1.Feedback",
         "inferd.v1.ModelControl",
         "inferd.v1.Rollouts",
         "grpc.reflection.v1.ServerReflection",
