@@ -53,6 +53,7 @@ TESTED_BY = {
     "cli/asking.py": "cli/test_health.py",
     "cli/drain.py": "serving/processes/test_process.py",
     "cli/duration.py": "cli/test_health.py",
+    "cli/label_file.py": "cli/test_feedback.py",
     "cli/named_files.py": "cli/test_check.py",
     "cli/options.py": "cli/test_config.py",
     "cli/verbs.py": "cli/test_check.py",

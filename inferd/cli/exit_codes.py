@@ -82,6 +82,8 @@ COMMANDS: dict[str, dict[ExitCode, str]] = {
     "health": {OK: "SERVING", FAILED: "all else, no response included"},
     "models": ASKS,
     "rollout": ASKS,
+    "feedback": {OK: "all labels were sent, whatever their fate", FAILED: "the server rejected some, or there is no server"},
+    "performance": {OK: "shown", FAILED: "the server rejected it, or there is no server"},
     "record": {OK: "shown or written", FAILED: "a file that cannot be written"},
     "drain": {OK: "the server has ended", FAILED: "it did not end in time, or was cut off"},
     "features": {

@@ -27,6 +27,8 @@ VERBS = {
     "health": "Ask a server whether it takes requests, for probes.",
     "models": "List, load and unload a server's models, and move labels.",
     "rollout": "Change a model's version by evidence: shadow, canary, rollback.",
+    "feedback": "Send labels that have come, which join the server's predictions.",
+    "performance": "Show how well a model predicted, by its labels.",
     "record": "Show, export and merge what a server recorded.",
     "drain": "Tell a server of this machine to stop, and wait for its end.",
     "features": "Turn a trained scikit-learn pipeline into a model.",

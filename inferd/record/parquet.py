@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from inferd.errors import ConfigError
 from inferd.record.form import arrow, format_metadata
 
 if TYPE_CHECKING:
@@ -67,3 +68,29 @@ def _table(rows: Sequence[Recorded], words: Mapping[str, str]) -> Any:
         columns[f"{name}.shape"] = pa.array([None if array is None else list(array.shape) for array in arrays], pa.list_(pa.int64()))
         fields += [pa.field(name, pa.list_(kind), metadata={DATATYPE_KEY: word}), pa.field(f"{name}.shape", pa.list_(pa.int64()))]
     return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields, format_metadata()))
+
+
+def columns_of(path: Path) -> list[str]:
+    """The names of the columns of any Parquet file. Raises ConfigError."""
+    pa = arrow()
+    import pyarrow.parquet as parquet
+
+    try:
+        return list(parquet.read_schema(path).names)
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{path}: cannot be read as Parquet: {str(error)[:200]}") from None
+
+
+def read_columns(path: Path, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of some columns of any Parquet file, as Python's values; None for a column that it does not have. Raises ConfigError."""
+    pa = arrow()
+    import pyarrow.parquet as parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            there = [name for name in names if name in file.schema_arrow.names]
+            for batch in file.iter_batches(GROUP_ROWS, columns=there):
+                columns = [batch.column(name).to_pylist() if name in there else [None] * batch.num_rows for name in names]
+                yield from zip(*columns, strict=True)
+    except (OSError, pa.ArrowException) as error:
+        raise ConfigError(f"{path}: cannot be read as Parquet: {str(error)[:200]}") from None

@@ -12,7 +12,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
 from typing import Any, NamedTuple, TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import grpc
 from google.protobuf.json_format import ParseDict, ParseError
@@ -295,6 +295,17 @@ def _rollout(suffix: str) -> Callable[[Any], tuple[str, str, Any]]:
     return ask
 
 
+def _labels(request: Any) -> tuple[str, str, Any]:
+    document = _plain(request)
+    return "POST", target_of(document.pop("model_name", ""), suffix="/feedback"), document
+
+
+def _performance(request: Any) -> tuple[str, str, Any]:
+    asked = _plain(request)
+    name, version = asked.pop("model_name", ""), asked.pop("model_version", "")
+    return "GET", target_of(name, str(version), "/performance") + (f"?{urlencode(asked)}" if asked else ""), None
+
+
 def _plain(message: Message) -> dict[str, Any]:
     """The fields that are set, as inferd takes them: names as in the .proto, all numbers as numbers."""
     return {field.name: _plain_value(field, value) for field, value in message.ListFields()}
@@ -324,7 +335,7 @@ def _is_yes(document: Any, field: str) -> bool:
     return not isinstance(document, dict) or document.get(field) is not False
 
 
-_ROLLOUTS = "/inferd.v1.Rollouts/"
+_ROLLOUTS, _FEEDBACK = "/inferd.v1.Rollouts/", "/inferd.v1.Feedback/"
 _NO = (400, 503)
 _SERVING, _NOT_SERVING = messages.HealthCheckResponse.SERVING, messages.HealthCheckResponse.NOT_SERVING
 
@@ -377,6 +388,8 @@ _METHODS: dict[str, _Method] = {
     f"{_ROLLOUTS}RollBack": _Method(messages.RolloutRequest, _rollout("/rollback"), _parsed(messages.RolloutStatus)),
     f"{_ROLLOUTS}Stop": _Method(messages.RolloutRequest, _rollout("/stop"), _parsed(messages.RolloutStatus)),
     f"{_ROLLOUTS}Report": _Method(messages.ReportOutcomesRequest, _rollout("/outcomes"), _parsed(messages.ReportOutcomesResponse)),
+    f"{_FEEDBACK}Report": _Method(messages.ReportLabelsRequest, _labels, _parsed(messages.ReportLabelsResponse)),
+    f"{_FEEDBACK}Performance": _Method(messages.PerformanceRequest, _performance, _parsed(messages.PerformanceResponse)),
     f"{_ROLLOUTS}Status": _Method(
         messages.RolloutStatusRequest,
         _status,

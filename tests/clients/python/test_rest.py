@@ -17,6 +17,7 @@ from inferd_client.rest import HttpResponse
 
 OK = 200
 ROLLOUTS = "/inferd.v1.Rollouts"
+FEEDBACK = "/inferd.v1.Feedback"
 
 
 def response(status: int, document: Any = None, **headers: str) -> HttpResponse:
@@ -111,6 +112,27 @@ def response(status: int, document: Any = None, **headers: str) -> HttpResponse:
             'POST /v2/models/m/rollout/outcomes {"outcomes": [{"request_id": "r", "good": true}]}',
             {"joined": 1, "unknown": 0},
             messages.ReportOutcomesResponse(joined=1),
+        ),
+        (
+            calls.Rpc(f"{FEEDBACK}/Report", messages.ReportLabelsResponse),
+            messages.ReportLabelsRequest(model_name="m", labels=[messages.RequestLabel(request_id="r", row=2, number=0)]),
+            'POST /v2/models/m/feedback {"labels": [{"request_id": "r", "row": 2, "number": 0.0}]}',
+            {"joined": 1, "late": 0},
+            messages.ReportLabelsResponse(joined=1),
+        ),
+        (
+            calls.Rpc(f"{FEEDBACK}/Performance", messages.PerformanceResponse),
+            messages.PerformanceRequest(model_name="m", model_version=2, slice="a&b", buckets=3),
+            "GET /v2/models/m/versions/2/performance?slice=a%26b&buckets=3",
+            {"labels": {"joined": 1}},
+            messages.PerformanceResponse(labels={"joined": 1}),
+        ),
+        (
+            calls.Rpc(f"{FEEDBACK}/Performance", messages.PerformanceResponse),
+            messages.PerformanceRequest(model_name="m"),
+            "GET /v2/models/m/performance",
+            {},
+            messages.PerformanceResponse(),
         ),
     ],
 )
