@@ -10,7 +10,15 @@ from pathlib import Path
 def test_the_files_that_other_languages_need(run, tmp_path: Path) -> None:
     folder = tmp_path / "proto"
     names = run("protos", folder).stdout.split()
-    expected = {"grpc_service.proto", "model_config.proto", "model_control.proto", "model_options.proto", "rollouts.proto", "steps.proto"}
+    expected = {
+        "feedback.proto",
+        "grpc_service.proto",
+        "model_config.proto",
+        "model_control.proto",
+        "model_options.proto",
+        "rollouts.proto",
+        "steps.proto",
+    }
     assert {Path(name).name for name in names} == expected
     subprocess.run(
         [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", f"--descriptor_set_out={tmp_path / 'set'}", *names], check=True
