@@ -57,6 +57,7 @@ class Reading:
     ) -> None:
         rules = ranked_by(config, [name for name, _, _ in outputs])
         self._slices = slices
+        self._names: tuple[str, ...] = ()  # of the classes in the last response
         self.main = _main_of(outputs, rules, classes or {})
         self._beside = self._probabilities_of(outputs, rules)
 
@@ -85,9 +86,9 @@ class Reading:
             probabilities = None
         if probabilities is None:
             classes = ()
-        return Prediction(request_id, model, version, time_ns, predicted, probabilities, tuple(classes), self._sliced(tapped, rows))
+        return Prediction(request_id, model, version, time_ns, predicted, probabilities, classes, self._sliced(tapped, rows))
 
-    def _of(self, tensor: Tensor, rows: int) -> tuple[list[str] | Array, Array | None, Sequence[str]] | None:
+    def _of(self, tensor: Tensor, rows: int) -> tuple[list[str] | Array, Array | None, tuple[str, ...]] | None:
         """The prediction of each row, the probabilities of classes, and their names."""
         assert self.main is not None
         if tensor.datatype == "BYTES" and self.main.word != "BYTES":  # the client asked for classes, the highest one first
@@ -104,16 +105,16 @@ class Reading:
             return None
         return decisions_of(array, self.main.rule, tensor.datatype), None, ()
 
-    def _of_floats(self, values: Array) -> tuple[list[str] | Array, Array | None, Sequence[str]] | None:
+    def _of_floats(self, values: Array) -> tuple[list[str] | Array, Array | None, tuple[str, ...]] | None:
         assert self.main is not None
         width = values.shape[1]
         if width == 1:
             return values[:, 0], None, ()
         if not width:
             return None
-        names = self.main.classes
-        names = names if len(names) >= width else list(map(str, range(width)))
-        return [names[place] for place in values.argmax(axis=1).tolist()], _shares(values), names[:width]
+        if len(self._names) != width:
+            self._names = tuple(self.main.classes[:width]) if len(self.main.classes) >= width else tuple(map(str, range(width)))
+        return [self._names[place] for place in values.argmax(axis=1).tolist()], _shares(values), self._names
 
     def _sliced(self, tapped: Tapped, rows: int) -> dict[str, list[str]]:
         if not self._slices:
@@ -153,8 +154,7 @@ def _by_row(tensor: Tensor, rows: int) -> Array:
 
 def _shares(values: Array) -> Array | None:
     """The values, if they can be probabilities."""
-    with np.errstate(invalid="ignore"):
-        possible = values.shape[1] > 1 and bool(np.all((values >= 0) & (values <= 1)))
+    possible = values.shape[1] > 1 and values.min() >= 0 and values.max() <= 1  # NaN is neither
     return values.astype(np.float32) if possible else None
 
 

@@ -18,9 +18,9 @@ FORMAT = 1
 Connection = sqlite3.Connection
 StoreError = sqlite3.Error  # a full disk, or a file that another program damaged
 BUSY_S = 10.0  # that a transaction waits for those of other processes
-CACHE_KIB = 8 << 10
-LOG_BYTES = 8 << 20  # of the log, once nobody reads
-PAGE_BYTES = 4096
+CACHE_KIB = 16 << 10
+LOG_BYTES = 16 << 20  # of the log, at which it goes into the file
+PAGE_BYTES = 1024  # keys come in any order: each row that is written costs a page or two
 TRIES = 100
 
 TABLES = """
@@ -73,6 +73,7 @@ def _prepare(connection: Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     connection.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
+    connection.execute(f"PRAGMA wal_autocheckpoint={LOG_BYTES // PAGE_BYTES}")
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     if found > FORMAT:
         raise StartError(f"feedback: {str(path)!r} is of a newer inferd (format {found}, and this one knows {FORMAT}); upgrade it")

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("inferd.feedback")
 
-PIECE = 16  # requests between two rests, which other threads wait for: about 0.5 ms
-REST_S = 0.0003
+PIECE = 32  # requests between two rests, which other threads wait for: about 0.5 ms
+REST_S = 0.001
 LOOK_S = 0.1  # between two looks while no request comes
 BATCH = 1000  # predictions that are written at once,
 BATCH_S = 0.5  # or those that are as old

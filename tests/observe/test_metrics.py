@@ -30,6 +30,8 @@ from inferd.config import Settings
 from inferd.engine.files.provenance import Provenance
 from inferd.engine.loading.origin import Origin
 from inferd.errors import StartError
+from inferd.feedback import metrics as feedback
+from inferd.feedback.writer import Writer
 from inferd.observe.metrics import Exposition, MergedMetrics, Metrics
 from inferd.observe.model_metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES
 from inferd.observe.pages import merge
@@ -47,6 +49,7 @@ from inferd.serving.parts.models.part import ModelMetrics
 from inferd.serving.processes.worker_metrics import WorkerMetrics
 from inferd.serving.service import InferenceService
 from tests.fake_repository import FakeModel, FakeQueues, FakeRepository
+from tests.feedback import stores
 from tests.server_fixtures import ServerFixture
 
 LIMIT_S = 20
@@ -217,6 +220,9 @@ def every_table(folder: Path) -> Iterator[Table]:
     kinds = InferenceService, Health, LiveSettingsPart, OnDemand, Connections, Credentials
     tables = [*chain.from_iterable(kind.metrics(own) for kind in kinds), *WorkerMetrics.tables(own), *tables_of([rollout])]
     tables += Recorder(Settings(record=str(folder)), 1 << 30).metrics()
+    store = stores.made(folder / f"{len(list(folder.iterdir()))}")  # a new one each time
+    store.write([stores.prediction("one", "a")] * 2, [stores.report(("one", 0, "a"))])
+    tables += feedback.tables_of(Writer(store, (), 1 << 30))
     yield from {table.name: table for table in tables}.values()
 
 
