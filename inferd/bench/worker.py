@@ -207,10 +207,11 @@ class Worker:
             if not ended:  # in a closed loop what is under way is measured from here on
                 generator.start(from_ns, streams, load.requests or -1)
             while not ended and from_ns < self.end_ns and not self._is_done() and not self._is_stuck(time.monotonic_ns()):
-                until_ns = from_ns + self.plan.interval_ns
-                if until_ns + self.plan.interval_ns // 2 > self.end_ns:  # no fragment is left over, which would say nothing
-                    until_ns = self.end_ns
+                until_ns = min(from_ns + self.plan.interval_ns, self.end_ns)
                 ended = self._run(until_ns, stopped)
+                if not ended and time.monotonic_ns() + self.plan.interval_ns // 2 > self.end_ns > until_ns:
+                    until_ns = self.end_ns  # a fragment that is left over would say nothing
+                    ended = self._run(until_ns, stopped)
                 now_ns = time.monotonic_ns()
                 if ended or self._is_done() or now_ns > until_ns + LATE_NS:  # what was counted is of all the time until now
                     until_ns = now_ns
