@@ -92,7 +92,8 @@ class Model:
     threads that prepare requests, if steps do; the caller closes them. plan_reason: why it has these threads and instances, for people.
     why_unbounded(): why shapes do not bound a run, '' where they do; called before it becomes inline.
     arenas: the memory of its runs, as far as inferd knows. warmup_file(name): the path of an input_data_file.
-    warmup_records: files of records whose requests warm it up.
+    warmup_records: files of records whose requests warm it up. runners: one for each backend. run_signature: the tensors that they take,
+    and that clients get.
     triton_statuses: see the setting of that name.
     All other options are in `config.inferd`.
     """
@@ -134,17 +135,17 @@ class Model:
         self._title = f"model '{name}' version {version}"
         self._deliver = deliver
         self._activated = activated
-        self._run_signature = signature if steps is None else steps.run_signature
-        if self._run_signature is not signature:
-            self._run_signature.clients = signature
+        self.run_signature = signature if steps is None else steps.run_signature
+        if self.run_signature is not signature:
+            self.run_signature.clients = signature
         self.zeros_fault: RequestError | None = None  # raised by a warm-up run with zeros
         self._examples: warmup.Examples = {} if steps is None else steps.examples
         self._prepare = steps.prepare if steps is not None and steps.prepares else None
         finish = steps.finish if steps is not None and steps.finishes else None
-        self._instances = [Instance(self._title, backend, finish) for backend in backends]
-        for instance in self._instances:
+        self.runners = [Instance(self._title, backend, finish) for backend in backends]
+        for instance in self.runners:
             instance.labels = {"model": name, "version": version}
-        self.memory = RunMemory(self._title, self._run_signature, arenas, self._instances, self.statistics)
+        self.memory = RunMemory(self._title, self.run_signature, arenas, self.runners, self.statistics)
         prepares = steps is not None and steps.prepares
         self.queues = Queues(
             config,
@@ -169,17 +170,17 @@ class Model:
             )
         else:
             self.queues.run.schedule = schedule
-        self.route = route = BatchedRoute(self, signature, self.queues.run, self._instances[0], schedule)
+        self.route = route = BatchedRoute(self, signature, self.queues.run, self.runners[0], schedule)
         route.first_queue, route.large = self.queues.first, self.queues.large
         route.contents = b"" if steps is None else steps.contents
         self._never_inline = inline_choice.never_inline(config, has_loop=schedule is not None, instances=self.instances, prepares=prepares)
         route.policy = inline_choice.policy_of(config, self._never_inline)
         route.turn_ns = 1000 * (config.inferd.inline_limit_us or inline_choice.DEFAULT_LIMIT_US)
-        route.short_nbytes = 0 if self._run_signature.fixed else 1
+        route.short_nbytes = 0 if self.run_signature.fixed else 1
         route.works_alone = config.inferd.intra_op_threads == 1 and not any(group.kind == group.KIND_GPU for group in config.instance_group)
-        self._limits = [RunLimit(instance, 10**9 * config.inferd.max_run_s) for instance in self._instances]
+        self._limits = [RunLimit(instance, 10**9 * config.inferd.max_run_s) for instance in self.runners]
         self._hangs = False  # all instances hang in a run
-        self._executors = Executors(f"{name}/{version}", self._instances, self.queues.run, deliver)
+        self._executors = Executors(f"{name}/{version}", self.runners, self.queues.run, deliver)
         self._rested_runs, self._idle_from_ns = -1, 0  # the number of runs when `rest` last saw it change, and when that was
         self._why_unbounded = why_unbounded
         self._warmup_file, self._warmup_records = warmup_file, warmup_records
@@ -228,7 +229,7 @@ class Model:
     @property
     def running(self) -> int:
         """Requests in the current runs."""
-        batches = [instance.running for instance in self._instances]
+        batches = [instance.running for instance in self.runners]
         return sum(len(batch.requests) for batch in batches if batch is not None)
 
     @property
@@ -252,26 +253,26 @@ class Model:
         record does not fit.
         """
         measured_ns = None
-        signature = self._run_signature
+        signature = self.run_signature
         unbounded = "" if self.config.inferd.inline == options.ModelOptions.OFF or self._never_inline else self._why_unbounded()
         if unbounded:
             self.route.policy = None
         try:
-            for instance in self._instances:  # they share a session, so the first one warms its threads and caches
-                warmup.warm_up(instance, signature, self._examples, once=instance is not self._instances[0])
+            for instance in self.runners:  # they share a session, so the first one warms its threads and caches
+                warmup.warm_up(instance, signature, self._examples, once=instance is not self.runners[0])
             policy = self.route.policy
             if policy is not None and not unbounded:
-                measured_ns = warmup.measure(self._instances[0], signature, self._examples, HOPELESS_LIMITS * policy.limit_ns)
+                measured_ns = warmup.measure(self.runners[0], signature, self._examples, HOPELESS_LIMITS * policy.limit_ns)
                 if not signature.fixed and policy.admits(measured_ns):
-                    self.route.short_nbytes += warmup.short_nbytes(self._instances[0], signature, self._examples, policy.limit_ns)
+                    self.route.short_nbytes += warmup.short_nbytes(self.runners[0], signature, self._examples, policy.limit_ns)
         except RequestError as error:
             self.zeros_fault = error
         self._learn_cost()
         if deterministic is None:
-            deterministic = warmup.is_deterministic(self._instances[0], signature, self._examples)
+            deterministic = warmup.is_deterministic(self.runners[0], signature, self._examples)
         for name, count, inputs in warmup.configured_inputs(self.config, signature, self._warmup_file):
             try:
-                for instance in self._instances:
+                for instance in self.runners:
                     for _ in range(count):
                         warmup.run_once(instance, signature, inputs)
             except RequestError as error:
@@ -279,21 +280,21 @@ class Model:
         if self._warmup_records:
             from inferd.engine.loading.warmup_records import run_records
 
-            ran = run_records(self._warmup_records, self._instances, self.signature, self._prepare, self._title)
+            ran = run_records(self._warmup_records, self.runners, self.signature, self._prepare, self._title)
             log.info("%s: %d recorded requests have warmed it up", self._title, ran)
         self._warmup_file, self._warmup_records = Path, ()  # they refer to the configuration's text, which may be long
         self._decide(measured_ns, unbounded)
         if 0 < self.memory.give_back(kept_bytes=0) <= KEPT_BYTES:
-            warmup.run_one_row(self._instances, signature, self._examples)  # allocates the memory of a first request's run
+            warmup.run_one_row(self.runners, signature, self._examples)  # allocates the memory of a first request's run
         self.memory.measure()
         return deterministic
 
     def _learn_cost(self) -> None:
         """Where sizes vary, learns how much memory runs take, so that `check` rejects a request whose run would not fit."""
         limit_bytes = self.config.inferd.max_run_bytes
-        if self._run_signature.fixed or self._run_signature is not self.signature or not self.memory.arenas or not limit_bytes:
+        if self.run_signature.fixed or self.run_signature is not self.signature or not self.memory.arenas or not limit_bytes:
             return
-        cost = run_limits.learn(self._instances[0], self.signature, self._examples, self.memory.arenas[0], limit_bytes)
+        cost = run_limits.learn(self.runners[0], self.signature, self._examples, self.memory.arenas[0], limit_bytes)
         if cost is not None:
             self.signature.limit_runs(limit_bytes, *cost)
             self.run_cost = cost
@@ -407,7 +408,7 @@ class Model:
         for batcher in self.queues.all:
             batcher.close()
         self._reject_waiting(f"{self._title} was unloaded before the request ran; retry")
-        for instance in self._instances:
+        for instance in self.runners:
             instance.end()
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
@@ -418,7 +419,7 @@ class Model:
         try:
             ended = self.drain(timeout_s)
             if ended:
-                for limit, instance in zip(self._limits, self._instances, strict=True):
+                for limit, instance in zip(self._limits, self.runners, strict=True):
                     limit.enforce(time.monotonic_ns())  # frees the last batch
                     instance.backend.close()
                 self._executors.threads.clear()

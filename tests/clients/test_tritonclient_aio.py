@@ -63,7 +63,7 @@ async def running(served: ServerFixture, depth: int) -> None:
     model = served.server.repository.lookup("slow", "")
     limit = time.monotonic() + LIMIT_S
     while True:
-        found = await asyncio.to_thread(served.on_loop, lambda: (model._instances[0].running is not None, model.queues.depth))
+        found = await asyncio.to_thread(served.on_loop, lambda: (model.runners[0].running is not None, model.queues.depth))
         if found == (True, depth):
             return
         assert time.monotonic() < limit, found

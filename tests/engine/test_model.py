@@ -833,7 +833,7 @@ def test_a_closed_model_is_gone_with_its_last_reference(make: Callable[..., Any]
             rest[0].turn()
         assert caller.response[0, 0] == 2
         assert model.close()
-        gone = weakref.ref(model), weakref.ref(model._instances[0])
+        gone = weakref.ref(model), weakref.ref(model.runners[0])
         del model, backend, rest, caller
         assert [each() for each in gone] == [None, None]
     finally:

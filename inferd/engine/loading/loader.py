@@ -265,6 +265,7 @@ class Loader:
                 0 if steps is None else held_bytes(steps),
                 int(load_s * 1e9),
                 frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name)),
+                file,
             )
             model.comes_from(origin)
         except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from inferd.engine.checks.contract import Contract
     from inferd.engine.files.content import Content
     from inferd.engine.files.provenance import Provenance
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 class Origin(NamedTuple):
     """content: digests of the version's files. file_bytes: the size of its ONNX file. steps_bytes: memory of its steps. load_ns: from
-    opening the file to the end of the warm-up. own_limits: those of QUEUE_LIMITS that its own configuration sets."""
+    opening the file to the end of the warm-up. own_limits: those of QUEUE_LIMITS that its own configuration sets. file: its ONNX file."""
 
     content: Content = {}
     contract: Contract | None = None
@@ -21,3 +23,4 @@ class Origin(NamedTuple):
     steps_bytes: int = 0
     load_ns: int = 0
     own_limits: frozenset[str] = frozenset()
+    file: Path | None = None

@@ -204,7 +204,7 @@ def test_steps_fix_the_sizes_that_the_graph_leaves_free(tmp_path: Path, caplog: 
     with caplog.at_level(logging.INFO, "inferd"), Engine(folder) as engine:
         model = engine._repository.lookup("m", "")
         assert model.config.inferd.batching_reason == "requests share runs: rows give the same alone and in batches of 2, 3 and 8"
-        assert model._run_signature.input_specs == (("image", "FP32", (-1, 3, 10, 10)),)
+        assert model.run_signature.input_specs == (("image", "FP32", (-1, 3, 10, 10)),)
         assert not [record.message for record in caplog.records if record.levelname == "WARNING"]  # such as of a warm-up that failed
         file = pngs.png((6, 4), 8, 2, (b"\0" + 12 * b"\xff") * 6)
         assert engine.infer("m", {"image": [[file]] * 2})["y"].shape == (2, 2)

@@ -116,7 +116,7 @@ def test_a_run_that_does_not_end_takes_the_model_out_of_service(hung: tuple[Mode
 def test_a_run_that_ends_after_all_brings_the_model_back(hung: tuple[Model, Caller], deaf: Deaf) -> None:
     model, caller = hung
     assert model.expire(BEGUN_NS + MAX_NS + GRACE_NS)
-    (batch,) = [instance.running for instance in model._instances]
+    (batch,) = [instance.running for instance in model.runners]
     assert isinstance(batch, Batch)
     deaf.release()
     until_s = time.monotonic() + LIMIT_S
