@@ -15,6 +15,7 @@ PARTS = [
     "inferd.serving.parts.on_demand",
     "inferd.rollout",
     "inferd.feedback",
+    "inferd.monitor",
     "inferd.serving.parts.reflection",
     "inferd.serving.parts.pages",
 ]

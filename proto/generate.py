@@ -57,6 +57,7 @@ SERVER = Target(
         "inference/grpc_service.proto",
         "inferd/v1/model_control.proto",
         "inferd/v1/feedback.proto",
+        "inferd/v1/monitor.proto",
         "inferd/v1/rollouts.proto",
         "grpc/health/v1/health.proto",
         "grpc/reflection/v1/reflection.proto",
@@ -72,7 +73,7 @@ SERVER = Target(
         Stub("inferd/protocol/rpc.pyi", "Error details, Any and Duration.", ("google.rpc", "google.protobuf")),
         Stub(
             "inferd/protocol/options.pyi",
-            "ModelOptions, the part of a ModelConfig that is inferd's own, and the messages of ModelControl, Feedback and Rollouts.",
+            "ModelOptions, inferd's own part of a ModelConfig, and the messages of ModelControl, Feedback, Monitor and Rollouts.",
             ("inferd.v1",),
         ),
         Stub("inferd/protocol/onnx.pyi", "The part of an ONNX file that inferd changes at load.", ("onnx",)),
@@ -86,6 +87,7 @@ CLIENT = Target(
     roots=(
         "inference/grpc_service.proto",
         "inferd/v1/feedback.proto",
+        "inferd/v1/monitor.proto",
         "inferd/v1/rollouts.proto",
         "grpc/health/v1/health.proto",
         "google/rpc/status.proto",
@@ -94,7 +96,7 @@ CLIENT = Target(
     stubs=(
         Stub(
             "clients/python/inferd_client/messages.pyi",
-            "The messages that the client speaks: inference, health, feedback, rollouts and error details.",
+            "The messages that the client speaks: inference, health, feedback, drift, rollouts and error details.",
             ("inference", "grpc.health.v1", "google.rpc", "google.protobuf", "inferd.v1"),
         ),
     ),

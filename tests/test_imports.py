@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"errors", "_core", *BESIDE, "steps", "record", "tensors"},
     "observe": {"errors", "_core", *BESIDE, "engine", "part"},
     "compare": {"protocol", "tensors"},  # a leaf: diff, rollout and bench compare alike
-    "monitor": {"_core", "tensors"},
+    "monitor": {"errors", "_core", *BESIDE, "engine", "part", "tensors", "compare", "record"},
     "performance": {"compare", "tensors"},  # a leaf, too
     "diff": {"errors", "_core", *BESIDE, "engine", "client_inputs", "compare", "bench", "record", "tensors"},
     "feedback": {"errors", "_core", *BESIDE, "engine", "part", "tensors", "compare", "record", "performance", "rollout"},
@@ -69,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
         "engine",
         "client_inputs",
         "compare",
+        "monitor",
         "record",
         "tensors",
     },
@@ -138,7 +139,7 @@ DOORS: dict[str, set[str]] = {
     "soundfile": {"inferd.steps.audio_file"},
     "soxr": {"inferd.steps.audio_file"},
     "tokenizers": {"inferd.steps.text"},
-    "pyarrow": {"inferd.steps.records", "inferd.record"},
+    "pyarrow": {"inferd.steps.records", "inferd.record", "inferd.monitor"},
     "sqlite3": {"inferd.feedback.schema"},
     "sklearn": {"inferd.scikit_learn"},
     "skl2onnx": {"inferd.scikit_learn"},

@@ -55,6 +55,12 @@ COMMANDS: dict[str, dict[ExitCode, str]] = {
     },
     "infer": {OK: "a response", FAILED: "the request was rejected, or there is no server", UNABLE: "a library is missing"},
     "check": {OK: "all can be served", FAILED: "something cannot"},
+    "profile": {OK: "written", FAILED: "the model rejected a row, or the file cannot be written", UNABLE: "a library is missing"},
+    "drift": {
+        OK: "QUIET: nothing has moved",
+        FAILED: "FOUND: something has; or there is no profile, or no server",
+        INCONCLUSIVE: "COUNTING: too few rows have come",
+    },
     "diff": {
         OK: "SAME",
         FAILED: "WORSE",

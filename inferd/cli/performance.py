@@ -96,7 +96,7 @@ HEAD = ("figure", "class", "value", "95 %", "rows")
 
 
 def _title(group: Any, slice_: str) -> str:
-    span = f"{_when(group.from_unix_ns)} to {_when(group.until_unix_ns)}"
+    span = f"{when(group.from_unix_ns)} to {when(group.until_unix_ns)}"
     value = f", {slice_} {group.slice_value}" if slice_ else ""
     coverage = percent(group.labelled_rows / group.predicted_rows)
     return (
@@ -104,7 +104,7 @@ def _title(group: Any, slice_: str) -> str:
     )
 
 
-def _when(at_ns: int) -> str:
+def when(at_ns: int) -> str:
     """A bucket without an end, or a wrong clock, may be beyond what a date can say."""
     try:
         return f"{datetime.fromtimestamp(at_ns / 1e9, UTC):%Y-%m-%d %H:%M:%S}Z"

@@ -29,6 +29,8 @@ VERBS = {
     "rollout": "Change a model's version by evidence: shadow, canary, rollback.",
     "feedback": "Send labels that have come, which join the server's predictions.",
     "performance": "Show how well a model predicted, by its labels.",
+    "profile": "Learn what a model's data is like, so that drift is seen.",
+    "drift": "Show whether a model's data has moved away from its profile.",
     "record": "Show, export and merge what a server recorded.",
     "drain": "Tell a server of this machine to stop, and wait for its end.",
     "features": "Turn a trained scikit-learn pipeline into a model.",

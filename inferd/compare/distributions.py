@@ -73,6 +73,17 @@ def chi_squared(one: Floats, other: Floats) -> float:
     return chi_squared_above(total, len(kept) - 1)
 
 
+def likelihood_ratio(one: Floats, other: Floats) -> float:
+    """The p-value of the G-test that two samples with rows are of one distribution: twice the logarithm of the ratio of their likelihoods.
+    Bins may be rare in one of them, unlike in `chi_squared`."""
+    both, rows = one + other, float(one.sum() + other.sum())
+    total = 0.0
+    for sample in (one, other):
+        there = sample > 0
+        total += float((sample[there] * np.log(sample[there] / (both[there] * sample.sum() / rows))).sum())
+    return chi_squared_above(2 * total, int((both > 0).sum()) - 1)
+
+
 def chi_squared_above(value: float, freedom: int) -> float:
     """How likely a chi-squared variable is above a value: the incomplete gamma function Q(freedom/2, value/2). Without freedom: 1.
 

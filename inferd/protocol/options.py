@@ -1,4 +1,4 @@
-"""inferd's own options of a ModelConfig, and the messages of ModelControl, Feedback and Rollouts (package inferd.v1)."""
+"""inferd's own options of a ModelConfig, and the messages of ModelControl, Feedback, Monitor and Rollouts (package inferd.v1)."""
 
 from inferd.protocol._pool import namespace
 

@@ -1,4 +1,4 @@
-"""ModelOptions, the part of a ModelConfig that is inferd's own, and the messages of ModelControl, Feedback and Rollouts. Written by `make proto`: change proto/*.proto instead."""
+"""ModelOptions, the part of a ModelConfig that is inferd's own, and the messages of ModelControl, Feedback, Monitor and Rollouts. Written by `make proto`: change proto/*.proto instead."""
 
 # ruff: noqa: E501, N802
 
@@ -515,6 +515,70 @@ class PerformanceFigure(Message):
     high: float
     rows: int
     def __init__(self, *, name: str = ..., of: str = ..., value: float = ..., low: float = ..., high: float = ..., rows: int = ...) -> None: ...
+
+@final
+class DriftRequest(Message):
+    model_name: str
+    model_version: int
+    def __init__(self, *, model_name: str = ..., model_version: int = ...) -> None: ...
+
+@final
+class DriftResponse(Message):
+    reports: Final[RepeatedCompositeFieldContainer[DriftReport]]
+    def __init__(self, *, reports: Iterable[DriftReport] | None = ...) -> None: ...
+
+@final
+class DriftReport(Message):
+    class State(Enum): ...
+    COUNTING: DriftReport.State
+    QUIET: DriftReport.State
+    FOUND: DriftReport.State
+
+    model_version: int
+    state: DriftReport.State
+    verdict: str
+    reference_rows: int
+    reference_unix_ns: int
+    rows: int
+    window_rows: int
+    windows: Final[RepeatedCompositeFieldContainer[DriftWindow]]
+    features: Final[RepeatedCompositeFieldContainer[DriftFeature]]
+    def __init__(
+        self, *, model_version: int = ..., state: DriftReport.State = ..., verdict: str = ..., reference_rows: int = ...,
+        reference_unix_ns: int = ..., rows: int = ..., window_rows: int = ..., windows: Iterable[DriftWindow] | None = ...,
+        features: Iterable[DriftFeature] | None = ...
+    ) -> None: ...
+
+@final
+class DriftWindow(Message):
+    from_unix_ns: int
+    until_unix_ns: int
+    rows: int
+    def __init__(self, *, from_unix_ns: int = ..., until_unix_ns: int = ..., rows: int = ...) -> None: ...
+
+@final
+class DriftFeature(Message):
+    name: str
+    is_output: bool
+    effects: Final[RepeatedScalarFieldContainer[float]]
+    findings: Final[RepeatedCompositeFieldContainer[DriftFinding]]
+    bins: Final[RepeatedScalarFieldContainer[str]]
+    reference_shares: Final[RepeatedScalarFieldContainer[float]]
+    shares: Final[RepeatedScalarFieldContainer[float]]
+    def __init__(
+        self, *, name: str = ..., is_output: bool = ..., effects: Iterable[float] | None = ...,
+        findings: Iterable[DriftFinding] | None = ..., bins: Iterable[str] | None = ...,
+        reference_shares: Iterable[float] | None = ..., shares: Iterable[float] | None = ...
+    ) -> None: ...
+
+@final
+class DriftFinding(Message):
+    kind: str
+    share: float
+    since_unix_ns: int
+    explanation: str
+    request_id: str
+    def __init__(self, *, kind: str = ..., share: float = ..., since_unix_ns: int = ..., explanation: str = ..., request_id: str = ...) -> None: ...
 
 class RolloutKind(Enum): ...
 ROLLOUT_KIND_UNSPECIFIED: RolloutKind

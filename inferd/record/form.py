@@ -28,13 +28,13 @@ COLUMNS = ("id", "model", "version", "arm", "arrival", *TIMES[1:], "code", "erro
 
 
 @cache
-def arrow() -> Any:
-    """The module pyarrow. Raises StartError where it is not installed."""
+def arrow(needed_by: str = "records") -> Any:
+    """The module pyarrow. needed_by: what needs it, for people. Raises StartError where it is not installed."""
     try:
         import pyarrow
         import pyarrow.ipc
     except ImportError:
-        raise StartError("records need pyarrow, which is not installed: pip install 'inferd[record]'") from None
+        raise StartError(f"{needed_by} need pyarrow, which is not installed: pip install 'inferd[record]'") from None
     return pyarrow
 
 

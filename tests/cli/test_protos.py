@@ -12,6 +12,7 @@ def test_the_files_that_other_languages_need(run, tmp_path: Path) -> None:
     names = run("protos", folder).stdout.split()
     expected = {
         "feedback.proto",
+        "monitor.proto",
         "grpc_service.proto",
         "model_config.proto",
         "model_control.proto",

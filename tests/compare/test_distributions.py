@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from inferd.compare.distributions import chi_squared, chi_squared_above, distance, jensen_shannon
+from inferd.compare.distributions import chi_squared, chi_squared_above, distance, jensen_shannon, likelihood_ratio
 
 COUNTS = st.lists(st.integers(5, 1000), min_size=2, max_size=40)
 
@@ -31,6 +31,14 @@ def test_of_full_bins_the_p_value_is_scipys(one: list[int], seed: int) -> None:
     table = np.array([one, other], dtype=float)
     if stats.contingency.expected_freq(table).min() >= 5:
         assert chi_squared(table[0], table[1]) == pytest.approx(stats.chi2_contingency(table, correction=False).pvalue, rel=1e-8, abs=1e-14)
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)).filter(any), min_size=2, max_size=9))
+def test_the_likelihood_ratio_is_scipys(pairs: list[tuple[int, int]]) -> None:
+    table = np.array(pairs, float).T
+    if table.sum(axis=1).all():
+        expected = stats.chi2_contingency(table, correction=False, lambda_="log-likelihood").pvalue
+        assert likelihood_ratio(table[0], table[1]) == pytest.approx(expected, rel=1e-8, abs=1e-14)
 
 
 def test_rare_bins_count_as_one() -> None:

@@ -145,6 +145,7 @@ def test_services_by_full_name() -> None:
         "inference.GRPCInferenceService",
         "grpc.health.v1.Health",
         "inferd.v1.Feedback",
+        "inferd.v1.Monitor",
         "inferd.v1.ModelControl",
         "inferd.v1.Rollouts",
         "grpc.reflection.v1.ServerReflection",

@@ -1,4 +1,4 @@
-"""The messages that the client speaks: inference, health, feedback, rollouts and error details. Written by `make proto`: change proto/*.proto instead."""
+"""The messages that the client speaks: inference, health, feedback, drift, rollouts and error details. Written by `make proto`: change proto/*.proto instead."""
 
 # ruff: noqa: E501, N802
 
@@ -1857,6 +1857,87 @@ class PerformanceFigure(Message):
     high: float
     rows: int
     def __init__(self, *, name: str = ..., of: str = ..., value: float = ..., low: float = ..., high: float = ..., rows: int = ...) -> None: ...
+
+@final
+class DriftRequest(Message):
+    model_name: str
+    model_version: int
+    """0: each version that has a profile."""
+    def __init__(self, *, model_name: str = ..., model_version: int = ...) -> None: ...
+
+@final
+class DriftResponse(Message):
+    reports: Final[RepeatedCompositeFieldContainer[DriftReport]]
+    def __init__(self, *, reports: Iterable[DriftReport] | None = ...) -> None: ...
+
+@final
+class DriftReport(Message):
+    """One version."""
+
+    class State(Enum): ...
+    COUNTING: DriftReport.State
+    QUIET: DriftReport.State
+    FOUND: DriftReport.State
+
+    model_version: int
+    state: DriftReport.State
+    verdict: str
+    """The verdict in one sentence."""
+    reference_rows: int
+    reference_unix_ns: int
+    """When the profile was learned, in ns since the Unix epoch."""
+    rows: int
+    """Rows of the window that goes on, and those that end it."""
+    window_rows: int
+    windows: Final[RepeatedCompositeFieldContainer[DriftWindow]]
+    """The newest windows, the oldest first."""
+    features: Final[RepeatedCompositeFieldContainer[DriftFeature]]
+    """Those with findings first, then by effect."""
+    def __init__(
+        self, *, model_version: int = ..., state: DriftReport.State = ..., verdict: str = ..., reference_rows: int = ...,
+        reference_unix_ns: int = ..., rows: int = ..., window_rows: int = ..., windows: Iterable[DriftWindow] | None = ...,
+        features: Iterable[DriftFeature] | None = ...
+    ) -> None: ...
+
+@final
+class DriftWindow(Message):
+    from_unix_ns: int
+    """In ns since the Unix epoch."""
+    until_unix_ns: int
+    rows: int
+    def __init__(self, *, from_unix_ns: int = ..., until_unix_ns: int = ..., rows: int = ...) -> None: ...
+
+@final
+class DriftFeature(Message):
+    name: str
+    """Such as `age`, `x[3]` or `class of probabilities`."""
+    is_output: bool
+    effects: Final[RepeatedScalarFieldContainer[float]]
+    """In each of the windows (docs/statistics.md): 0 is the reference, 1 the farthest."""
+    findings: Final[RepeatedCompositeFieldContainer[DriftFinding]]
+    bins: Final[RepeatedScalarFieldContainer[str]]
+    """Shares of rows in the reference and in the newest window, by bin. Long lists of categories are cut."""
+    reference_shares: Final[RepeatedScalarFieldContainer[float]]
+    shares: Final[RepeatedScalarFieldContainer[float]]
+    def __init__(
+        self, *, name: str = ..., is_output: bool = ..., effects: Iterable[float] | None = ...,
+        findings: Iterable[DriftFinding] | None = ..., bins: Iterable[str] | None = ...,
+        reference_shares: Iterable[float] | None = ..., shares: Iterable[float] | None = ...
+    ) -> None: ...
+
+@final
+class DriftFinding(Message):
+    kind: str
+    """One of drift, missing, out of range, new values, constant, stuck, units, repeated rows, outliers."""
+    share: float
+    """Of the newest window's rows that are so; the effect, where the kind is drift or units."""
+    since_unix_ns: int
+    """The start of the first window that had it, in ns since the Unix epoch."""
+    explanation: str
+    """For people: what happened, such as "times 1000"."""
+    request_id: str
+    """An example; empty: not known."""
+    def __init__(self, *, kind: str = ..., share: float = ..., since_unix_ns: int = ..., explanation: str = ..., request_id: str = ...) -> None: ...
 
 class RolloutKind(Enum): ...
 ROLLOUT_KIND_UNSPECIFIED: RolloutKind

@@ -306,6 +306,10 @@ def _performance(request: Any) -> tuple[str, str, Any]:
     return "GET", target_of(name, str(version), "/performance") + (f"?{urlencode(asked)}" if asked else ""), None
 
 
+def _drift(request: Any) -> tuple[str, str, Any]:
+    return "GET", target_of(request.model_name, str(request.model_version or ""), "/drift"), None
+
+
 def _plain(message: Message) -> dict[str, Any]:
     """The fields that are set, as inferd takes them: names as in the .proto, all numbers as numbers."""
     return {field.name: _plain_value(field, value) for field, value in message.ListFields()}
@@ -390,6 +394,7 @@ _METHODS: dict[str, _Method] = {
     f"{_ROLLOUTS}Report": _Method(messages.ReportOutcomesRequest, _rollout("/outcomes"), _parsed(messages.ReportOutcomesResponse)),
     f"{_FEEDBACK}Report": _Method(messages.ReportLabelsRequest, _labels, _parsed(messages.ReportLabelsResponse)),
     f"{_FEEDBACK}Performance": _Method(messages.PerformanceRequest, _performance, _parsed(messages.PerformanceResponse)),
+    "/inferd.v1.Monitor/Drift": _Method(messages.DriftRequest, _drift, _parsed(messages.DriftResponse)),
     f"{_ROLLOUTS}Status": _Method(
         messages.RolloutStatusRequest,
         _status,

@@ -1,0 +1,78 @@
+"""The monitor as a part of the server: its RPC, path and metrics, and its life. Never in here: how a version is judged."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
+
+from inferd.monitor.settings import Settings
+from inferd.part import Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from inferd.config import ServerSettings
+    from inferd.engine.model import Model
+    from inferd.engine.models.repository import Repository
+    from inferd.part import Method, Resource, Table
+    from inferd.part.part import Version
+
+STOP_S = 5.0  # for the last windows to be written
+
+
+class Given(Protocol):
+    settings: ServerSettings
+    repository: Repository
+
+    def state_file(self, name: str) -> Path | None: ...
+
+
+def make(given: Given) -> Part | None:
+    return MonitorPart(given) if given.settings.of(Settings).drift else None
+
+
+class MonitorPart(Part):
+    def __init__(self, given: Given) -> None:
+        from inferd.monitor.rpc import MonitorControl
+        from inferd.monitor.watcher import FOLDER, Watcher
+
+        own = given.settings.of(Settings)
+        self._repository = given.repository
+        self.watcher = Watcher(given.state_file(FOLDER), own.drift_window_rows, own.drift_window_s)
+        self._control = MonitorControl(self.watcher, self._serves)
+        self._learning: set[asyncio.Future[None]] = set()
+
+    def methods(self) -> Mapping[str, Method]:
+        return self._control.methods()
+
+    def resources(self) -> Sequence[Resource]:
+        from inferd.monitor.paths import MonitorPaths
+
+        return MonitorPaths(self._control).resources()
+
+    def metrics(self) -> Iterable[Table]:
+        from inferd.monitor.metrics import tables_of
+
+        return tables_of(self.watcher)
+
+    async def start(self) -> None:
+        self.watcher.start()
+
+    def starting(self, version: Version) -> None:
+        """A file is read, which takes a thread's time: on the loop, the first requests of the version may pass uncounted."""
+        model = cast("Model", version)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.watcher.watch(model)
+            return
+        reading = loop.run_in_executor(None, self.watcher.watch, model)
+        self._learning.add(reading)
+        reading.add_done_callback(self._learning.discard)
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self.watcher.stop, STOP_S)
+
+    def _serves(self, model: str) -> bool:
+        return bool(self._repository[model].models) or model in self._repository.on_demand

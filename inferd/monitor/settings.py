@@ -1,0 +1,25 @@
+"""Settings of the monitor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from inferd.config.field import about
+from inferd.config.part_settings import PartSettings
+
+
+class Settings(PartSettings, frozen=True, kw_only=True):
+    drift: Annotated[
+        bool,
+        about("monitor"),
+        "Whether versions that have a reference profile are watched. `inferd profile` learns one, and `inferd drift` shows how far requests "
+        "and responses have moved away from it.",
+    ] = True
+    drift_window_rows: Annotated[
+        int,
+        about("monitor", ge=100, le=10**9),
+        "Rows of a window that is compared with the reference. Fewer see large changes earlier, and miss small ones.",
+    ] = 1000
+    drift_window_s: Annotated[
+        int, about("monitor", ge=1, le=30 * 86_400), "Age at which a window ends with fewer rows; one of fewer than 50 goes on."
+    ] = 3600

@@ -1,0 +1,82 @@
+"""Watches one version: its counters, which the requests of all processes add to, and its track. Never in here: threads, which versions."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from inferd._core.monitor.feature_counts import FeatureCounts
+from inferd.engine.files.kept_file import replace
+from inferd.monitor import track
+from inferd.monitor.counters import Counters
+from inferd.monitor.verdict import verdict
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from inferd.engine.model import Model
+    from inferd.monitor.reference import Reference
+    from inferd.monitor.track import Track
+
+log = logging.getLogger("inferd.monitor")
+
+
+class Watch:
+    """folder: of the counts and tracks of all versions; None: they are this process's own, and end with it. Rows count from here on."""
+
+    def __init__(self, model: Model, reference: Reference, folder: Path | None, now_unix_ns: int) -> None:
+        self.reference = reference
+        self.name, self.version = model.name, model.version
+        self._model = weakref.ref(model)
+        sizes = [feature.words for feature in reference.features]
+        stem = blake2b(f"{model.name}\0{model.version}\0{reference.key}".encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        self._counters = Counters(None if folder is None else folder / f"{stem}.counts", sizes)
+        self.path = folder / f"{stem}.track" if folder is not None and self._counters.is_shared else None
+        self._words = sum(sizes)
+        self._counts = FeatureCounts([feature.native() for feature in reference.features], list(self._counters.words))
+        self._began = self._counters.total(), now_unix_ns
+        self._track: Track | None = None  # of the process that judges
+        self._is_kept = True
+        for runner in model.runners:
+            runner.features = self._counts
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the version is still there."""
+        return self._model() is not None
+
+    def rows(self) -> int:
+        """Rows of all processes, since its counts began."""
+        return self._counters.first()
+
+    def track(self) -> Track:
+        """Returns all that is known, in any process; that of another one may be some seconds old."""
+        found = self._track or (track.Track() if self.path is None else track.read(self.path, self._words))
+        if not found.base:
+            found.begin(*self._began)
+        return found
+
+    def scores(self, rows: int) -> list[float]:
+        """How unusual the first rows of the last request of this process were."""
+        return self._counts.scores(rows)
+
+    def look(self, now_unix_ns: int, most_rows: int, most_ns: int) -> None:
+        """Ends the window where it is over. By one process at a time."""
+        first = self._counters.first()
+        if self._track is None:
+            self._track, self._is_kept = self.track(), False
+        if self._track.is_over(first, now_unix_ns, most_rows, most_ns):
+            examples = [self._counts.take_example(place) or "" for place in range(len(self.reference.features))]
+            before = {(each.place, each.finding) for each in self._track.found}
+            self._track.end(self.reference, self._counters.total(), now_unix_ns, examples)
+            self._is_kept = False
+            if {(each.place, each.finding) for each in self._track.found} - before:
+                log.warning("model '%s' version %d: %s", self.name, self.version, verdict(self.reference, self._track, 0, most_rows))
+
+    def keep(self) -> None:
+        """Writes the track where it has changed. Raises OSError."""
+        if self.path is not None and self._track is not None and not self._is_kept:
+            replace(self.path, track.packed(self._track))
+            self._is_kept = True
