@@ -1,6 +1,6 @@
 """What 1,000 models cost a server that is asked for one of them: loading, memory, idle CPU, a request, and a scrape of the metrics.
 
-    python benchmarks/many_models.py [--sections models,trained,tables] [--rounds 5] [--no-history]
+    python benchmarks/many_models.py [--sections models,trained,profiles,tables] [--rounds 5] [--no-history]
 
 A server of one model runs beside it, and is asked in turn. Every answer is checked. One line is appended to
 benchmarks/history/many_models.jsonl.
@@ -47,6 +47,21 @@ def trained(report: Report, folder: Path) -> None:
     shutil.copytree(ROOT / "examples" / "models" / "digits", folder / "repository" / "digits")
     value = np.random.default_rng(0).random((1, 8, 8), dtype=np.float32)
     measure(report, folder, "trained", Workload("digits", "image", "probabilities", value))
+
+
+def profiles(report: Report, folder: Path) -> None:
+    """1,000 models of one node, each with a reference profile, so that all of them are watched."""
+    from inferd.engine.embedded import Engine
+    from inferd.monitor.profiling import profile
+    from inferd.monitor.reference import path_of, write
+
+    workload = workloads.identity(folder / "repository")
+    file = folder / "repository" / workload.model / "1" / "model.onnx"
+    rows = np.random.default_rng(0).normal(size=(1000, *workload.value.shape[1:])).astype(np.float32)
+    with Engine(file) as engine:
+        requests = [{workload.input: rows[first : first + 50]} for first in range(0, len(rows), 50)]
+        write(profile(engine._lookup(None, ""), requests, lambda given: engine.infer(None, given)), path_of(file))
+    measure(report, folder, "profiles", workload)
 
 
 def tables(report: Report, folder: Path) -> None:
@@ -160,8 +175,11 @@ def measure(report: Report, folder: Path, section: str, workload: Workload) -> N
     repository, many = folder / "repository", folder / "many"
     model = repository / workload.model / "1" / "model.onnx"
     many.mkdir()
+    profile = model.with_name("reference.parquet")
     for number in range(MODELS - 1):
         shutil.copy(model, many / f"model{number}.onnx")
+        if profile.exists():
+            shutil.copy(profile, many / f"model{number}.onnx.{profile.name}")
     expected = answer_of(repository, workload)
     with ExitStack() as stack:
         one = stack.enter_context(servers.inferd("one model", [repository], folder))
@@ -277,7 +295,7 @@ def timed_ms(done: Callable[[], object]) -> float:
     return (time.perf_counter_ns() - begun_ns) / 1e6
 
 
-SECTIONS = {section.__name__: section for section in (models, trained, tables)}
+SECTIONS = {section.__name__: section for section in (models, trained, profiles, tables)}
 
 
 def main() -> int:

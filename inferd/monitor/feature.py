@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from inferd.tensors import Array
 
 WAVES = 32  # random Fourier features of a row
-WAVE_ELEMENTS = 256  # of a row that they are made of, evenly spaced
+WAVE_ELEMENTS = 128  # of a row that they are made of, evenly spaced
 WIDTH = 1.0  # of their kernel, in units of the square root of the elements
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Edges: sixteenths, and finer ones at both ends, where outliers are.
 LEVELS = (0.0, 0.002, 0.01, 0.03, *(part / 16 for part in range(1, 16)), 0.97, 0.99, 0.998, 1.0)
 MOST_VALUES = 32  # different numbers that are bins of their own
-MOST_TEXTS = 1_000
+MOST_TEXTS = 150
 FEWEST_KNOWN = 0.5  # share of the rows whose texts have a bin; with fewer, texts are free, and only their length is watched
 FARTHEST_SCORE = 8.0  # of one bin, so that a single feature does not decide alone
 OUTLIERS = 0.99  # the level of the reference's scores above which a row is an outlier

@@ -12,8 +12,8 @@ class Settings(PartSettings, frozen=True, kw_only=True):
     drift: Annotated[
         bool,
         about("monitor"),
-        "Whether versions that have a reference profile are watched. `inferd profile` learns one, and `inferd drift` shows how far requests "
-        "and responses have moved away from it.",
+        "Whether versions that have a reference profile are watched. `inferd profile` learns one, and `inferd drift` shows how far "
+        "requests and responses have moved away from it.",
     ] = True
     drift_window_rows: Annotated[
         int,
@@ -21,5 +21,5 @@ class Settings(PartSettings, frozen=True, kw_only=True):
         "Rows of a window that is compared with the reference. Fewer see large changes earlier, and miss small ones.",
     ] = 1000
     drift_window_s: Annotated[
-        int, about("monitor", ge=1, le=30 * 86_400), "Age at which a window ends with fewer rows; one of fewer than 50 goes on."
+        int, about("monitor", ge=1, le=30 * 86_400), "Age at which a window ends with fewer rows. One of fewer than 50 rows goes on."
     ] = 3600

@@ -8,6 +8,11 @@ from inferd._core.batching.batch cimport Batch
 from inferd._core.batching.request cimport Request
 from inferd._core.tensor.tensor cimport Tensors
 
+cdef extern from "edges.h" nogil:
+    enum:
+        EDGES
+    int edges_at_or_below(const float *edges, float value)
+
 cdef enum:                      # a Side: which tensors a feature is read from
     SENT = 0                    # inputs as clients send them: of a model with steps before its graph
     TAKEN = 1                   # inputs as the graph takes them
@@ -52,6 +57,8 @@ cdef struct Feature:
     bint exact                  # bins are values, and the last one is for all others; else they are ranges between edges
     int edges                   # places of `at`: a power of two less one, filled up with infinity
     double *at                  # the edges, or the values
+    bint few                    # they are at most EDGES,
+    float[EDGES] narrow         # and here as floats
     double *scores              # of each bin, and of a missing value
     double centre, scale
     double last                 # the value of the row before
@@ -63,6 +70,17 @@ cdef struct Feature:
     uint64_t kept_rows
     float *wave                 # waves x wave_elements weights, then a phase of each wave
 
+cdef struct Column:             # one tensor of some rows
+    const char *data            # NULL: the request has no such tensor
+    Py_ssize_t nbytes           # of all rows
+    Py_ssize_t elements         # of one row
+    Py_ssize_t itemsize         # 0: BYTES
+    int datatype
+
+cdef struct Part:               # one request of a batch
+    Column column               # of the tensor whose features are counted
+    int64_t first, rows         # its rows in the batch
+
 cdef class FeatureCounts:
     cdef Feature *features
     cdef readonly int count
@@ -70,9 +88,16 @@ cdef class FeatureCounts:
     cdef list held              # buffers of the counts
     cdef list examples          # of each feature the id of a request with an unusual value, or None
     cdef uint64_t *recent       # hashes of recent rows
-    cdef double *row_scores     # of the rows of one request
-    cdef int64_t most_rows
+    cdef double *row_scores     # of the rows of one batch
+    cdef int64_t rows, most_rows
+    cdef Part *parts
+    cdef int most_parts
     cpdef see(self, Batch batch, Tensors outputs)
-    cdef int note(self, int i, Request request) except -1
+    cdef int count_rows(self, list requests, Tensors outputs, Py_ssize_t first_row) except -1
+    cdef bint find_column(self, const Feature *feature, Part *part, Request request, Tensors outputs, Py_ssize_t first_row) except -1
+    cdef int count_feature(self, int i, list requests, int n) except -1
+    cdef int count_whole(self, int i, list requests, int n) except -1
+    cdef int note(self, int i, request) except -1
     cdef int add_rows(self, Feature *feature, Request request, int64_t rows) noexcept
     cdef int reserve(self, int64_t rows) except -1
+    cdef int reserve_parts(self, int count) except -1

@@ -9,7 +9,7 @@ Never in here: what a reference is, windows, verdicts, files.
 
 cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.math cimport INFINITY, NAN, cosf, isfinite, sqrt
+from libc.math cimport INFINITY, NAN, cosf, isfinite, nextafterf, sqrt
 from libc.stdint cimport (
     int8_t,
     int16_t,
@@ -68,14 +68,6 @@ UNIT = 65536            # of sum and squares
 cdef double UNIT_ = 65536.0
 cdef double FARTHEST = 65536.0  # a value farther from the centre, in units of the scale, counts as this far
 
-cdef struct Column:             # one tensor of some rows
-    const char *data
-    Py_ssize_t nbytes           # of all rows
-    Py_ssize_t elements         # of one row
-    Py_ssize_t itemsize         # 0: BYTES
-    int datatype
-
-
 @cython.final
 cdef class FeatureCounts:
     """The counts of one version's features.
@@ -128,60 +120,101 @@ cdef class FeatureCounts:
         free(self.features)
         free(self.recent)
         free(self.row_scores)
+        free(self.parts)
 
     cpdef see(self, Batch batch, Tensors outputs):
         """Counts the rows of a batch that has run. Never raises: a request does not fail for its counts."""
-        cdef Py_ssize_t first_row = 0
         try:
-            for request in batch.requests:
-                self.add(<Request>request, outputs, first_row)
-                first_row += (<Request>request).entry.rows
+            self.count_rows(batch.requests, outputs, 0)
         except Exception:
             log.exception("features of a batch could not be counted")
 
     def add(self, Request request not None, Tensors outputs not None, Py_ssize_t first_row):
         """Counts a checked request whose outputs begin at `first_row`."""
-        cdef int64_t rows = request.entry.rows
-        cdef Column column
+        self.count_rows([request], outputs, first_row)
+
+    cdef int count_rows(self, list requests, Tensors outputs, Py_ssize_t first_row) except -1:
+        """Feature by feature, so that the bins of each stay in the processor's cache. Outputs begin at `first_row`."""
+        cdef int n = <int>len(requests)
+        cdef int i = 0
+        cdef int k, end
         cdef Feature *feature
-        cdef int count, i
-        cdef const TensorView *sent = sent_views(request, &count)
-        if rows <= 0:
-            return
-        self.reserve(rows)
-        for i in range(self.count):
+        self.reserve_parts(n)
+        self.rows = 0
+        for k in range(n):
+            self.parts[k].first = self.rows
+            self.parts[k].rows = max((<Request>requests[k]).entry.rows, 0)
+            self.rows += self.parts[k].rows
+        self.reserve(self.rows)
+        while i < self.count:
             feature = &self.features[i]
-            if feature.side == GIVEN:
-                if not array_column(&column, outputs, feature.tensor, first_row, rows):
-                    continue
-            elif feature.side == TAKEN:
-                if not view_column(&column, request.inputs, request.input_count, feature.tensor, rows):
-                    continue
-            elif feature.side == SENT:
-                if not view_column(&column, sent, count, feature.tensor, rows):
-                    continue
-            elif feature.reading == ROW:
-                self.add_rows(feature, request, rows)
-                self.note(i, request)
-                continue
+            end = i + 1
+            if feature.side == WHOLE:
+                self.count_whole(i, requests, n)
             else:
-                add_scores(feature, self.row_scores, rows)
-                self.note(i, request)
+                while end < self.count and self.features[end].side == feature.side and self.features[end].tensor == feature.tensor:
+                    end += 1
+                for k in range(n):
+                    if not self.find_column(feature, &self.parts[k], <Request>requests[k], outputs, first_row):
+                        self.parts[k].column.data = NULL
+                for i in range(i, end):
+                    self.count_feature(i, requests, n)
+            i = end
+        return 0
+
+    cdef bint find_column(self, const Feature *feature, Part *part, Request request, Tensors outputs, Py_ssize_t first_row) except -1:
+        cdef int count
+        cdef const TensorView *sent
+        if part.rows == 0:
+            return False
+        if feature.side == GIVEN:
+            return array_column(&part.column, outputs, feature.tensor, first_row + part.first, part.rows)
+        if feature.side == TAKEN:
+            return view_column(&part.column, request.inputs, request.input_count, feature.tensor, part.rows)
+        sent = sent_views(request, &count)
+        return view_column(&part.column, sent, count, feature.tensor, part.rows)
+
+    cdef int count_feature(self, int i, list requests, int n) except -1:
+        cdef Feature *feature = &self.features[i]
+        cdef Column *column
+        cdef double *scores
+        cdef int k
+        if feature.reading == ELEMENT and feature.kept == NULL and all_floats(self.parts, n, feature.place):
+            k = add_floats(feature, self.parts, n, self.row_scores)
+            if k >= 0:
+                self.note(i, requests[k])
+            return 0
+        for k in range(n):
+            column, scores = &self.parts[k].column, self.row_scores + self.parts[k].first
+            if column.data == NULL:
                 continue
             if feature.reading == WAVES:
-                add_waves(feature, &column, rows)
+                add_waves(feature, column, self.parts[k].rows)
             elif column.datatype == BYTES:
-                add_texts(feature, &column, rows, self.texts[i], self.row_scores)
+                add_texts(feature, column, self.parts[k].rows, self.texts[i], scores)
             else:
-                add_numbers(feature, &column, rows, self.row_scores)
-            self.note(i, request)
+                add_numbers(feature, column, self.parts[k].rows, scores)
+            if feature.unusual:
+                self.note(i, requests[k])
+        return 0
 
-    cdef int note(self, int i, Request request) except -1:
+    cdef int count_whole(self, int i, list requests, int n) except -1:
+        cdef Feature *feature = &self.features[i]
+        cdef int k
+        for k in range(n):
+            if feature.reading == ROW:
+                self.add_rows(feature, <Request>requests[k], self.parts[k].rows)
+            else:
+                add_scores(feature, self.row_scores + self.parts[k].first, self.parts[k].rows)
+            if feature.unusual:
+                self.note(i, requests[k])
+        return 0
+
+    cdef int note(self, int i, request) except -1:
         """Keeps the id of the first request with an unusual value."""
-        if self.features[i].unusual:
-            self.features[i].unusual = False
-            if self.examples[i] is None:
-                self.examples[i] = getattr(request, "id", "")[:MAX_ID_CHARS]
+        self.features[i].unusual = False
+        if self.examples[i] is None:
+            self.examples[i] = getattr(request, "id", "")[:MAX_ID_CHARS]
         return 0
 
     def take_example(self, int feature):
@@ -190,9 +223,9 @@ cdef class FeatureCounts:
         return found
 
     def scores(self, int64_t rows):
-        """How unusual the first `rows` rows of the last request were: the sum of the scores of their bins."""
+        """How unusual the first `rows` rows of the last batch were: the sum of the scores of their bins."""
         cdef int64_t i
-        return [self.row_scores[i] for i in range(min(rows, self.most_rows))]
+        return [self.row_scores[i] for i in range(min(rows, self.rows))]
 
     cdef int add_rows(self, Feature *feature, Request request, int64_t rows) noexcept:
         """Counts rows, and those whose inputs equal a recent row's."""
@@ -233,6 +266,15 @@ cdef class FeatureCounts:
             self.row_scores, self.most_rows = room, rows
         for i in range(rows):
             self.row_scores[i] = 0.0
+        return 0
+
+    cdef int reserve_parts(self, int count) except -1:
+        cdef Part *room
+        if count > self.most_parts:
+            room = <Part *>realloc(self.parts, count * sizeof(Part))
+            if room == NULL:
+                raise MemoryError
+            self.parts, self.most_parts = room, count
         return 0
 
 
@@ -385,6 +427,21 @@ cdef void add_numbers(Feature *feature, const Column *column, int64_t rows, doub
         at += stride
 
 
+cdef double class_of_floats(const char *at, Py_ssize_t elements) noexcept nogil:
+    """The place of the first of the largest; NAN where one is none."""
+    cdef float best = -INFINITY
+    cdef Py_ssize_t place = 0
+    cdef Py_ssize_t i
+    cdef float value
+    for i in range(elements):
+        memcpy(&value, at + 4 * i, 4)
+        if value > best:
+            best, place = value, i
+        elif value != value:
+            return NAN
+    return <double>place
+
+
 cdef double summary(int reading, const Column *column, const char *at) noexcept nogil:
     """MEAN, SPREAD or CLASS of one row."""
     cdef double total = 0.0
@@ -393,6 +450,8 @@ cdef double summary(int reading, const Column *column, const char *at) noexcept 
     cdef Py_ssize_t place = 0
     cdef Py_ssize_t i
     cdef double value, mean
+    if reading == CLASS and column.datatype == FP32:
+        return class_of_floats(at, column.elements)
     for i in range(column.elements):
         value = load(column.datatype, at + i * column.itemsize)
         if reading == CLASS:
@@ -440,10 +499,32 @@ cdef int add_texts(Feature *feature, const Column *column, int64_t rows, dict te
     return 0
 
 
-cdef inline double put(Feature *feature, double value) noexcept:
-    """Counts one value. Returns its score."""
+cdef inline int bin_of(const Feature *feature, double value) noexcept nogil:
+    """The bin of a finite value. How many of `at` are not above it is found without a branch."""
     cdef int bin = 0
     cdef int half = (feature.edges + 1) >> 1
+    while half > 0:
+        bin += half if feature.at[bin + half - 1] <= value else 0
+        half >>= 1
+    return exact_bin(feature, bin, value) if feature.exact else bin
+
+
+cdef inline int exact_bin(const Feature *feature, int above, double value) noexcept nogil:
+    """The bin of a value that so many values of the feature are not above."""
+    return above - 1 if above > 0 and feature.at[above - 1] == value else feature.bins - 1
+
+
+cdef inline bint is_unusual(const Feature *feature, int bin) noexcept nogil:
+    return bin == feature.bins - 1 or (bin == 0 and not feature.exact)
+
+
+cdef inline double from_centre(const Feature *feature, double value) noexcept nogil:
+    return min(max((value - feature.centre) / feature.scale, -FARTHEST), FARTHEST)
+
+
+cdef inline double put(Feature *feature, double value) noexcept:
+    """Counts one value. Returns its score."""
+    cdef int bin
     cdef double z
     feature.head.rows += 1
     if feature.head.rows <= feature.kept_rows:
@@ -452,22 +533,65 @@ cdef inline double put(Feature *feature, double value) noexcept:
         feature.head.missing += 1
         feature.last, feature.unusual = NAN, True
         return feature.scores[feature.bins]
-    if value == feature.last:
-        feature.head.repeats += 1
+    feature.head.repeats += value == feature.last
     feature.last = value
-    while half > 0:             # how many of `at` are not above the value, without a branch on it
-        bin += half if feature.at[bin + half - 1] <= value else 0
-        half >>= 1
-    if feature.exact:
-        bin = bin - 1 if bin > 0 and feature.at[bin - 1] == value else feature.bins - 1
-    if bin == feature.bins - 1 or (bin == 0 and not feature.exact):
-        feature.unusual = True
+    bin = bin_of(feature, value)
+    feature.unusual = feature.unusual or is_unusual(feature, bin)
     feature.counts[bin] += 1
-    z = (value - feature.centre) / feature.scale
-    z = min(max(z, -FARTHEST), FARTHEST)
+    z = from_centre(feature, value)
     feature.head.sum += <uint64_t><int64_t>(z * UNIT_)
     feature.head.squares += <uint64_t>(z * z * UNIT_)
     return feature.scores[bin]
+
+
+cdef bint all_floats(const Part *parts, int n, Py_ssize_t place) noexcept nogil:
+    """Whether each request has the element as FP32, as nearly all have it."""
+    cdef int k
+    for k in range(n):
+        if parts[k].column.data == NULL or parts[k].column.datatype != FP32 or place >= parts[k].column.elements:
+            return False
+    return True
+
+
+cdef int add_floats(Feature *feature, const Part *parts, int n, double *row_scores) noexcept nogil:
+    """As `put` for one element of each row of all requests. The place of the first request with an unusual value; -1: there is none."""
+    cdef Head head = feature.head[0]
+    cdef double last = feature.last
+    cdef double factor = 1.0 / feature.scale
+    cdef int unusual = -1
+    cdef const char *at
+    cdef float narrow
+    cdef double value, z
+    cdef int64_t row
+    cdef int k, bin
+    for k in range(n):
+        at = parts[k].column.data + feature.place * 4
+        for row in range(parts[k].first, parts[k].first + parts[k].rows):
+            memcpy(&narrow, at, 4)
+            at += parts[k].column.elements * 4
+            value = narrow
+            head.rows += 1
+            if not isfinite(value):
+                head.missing += 1
+                last, bin = NAN, feature.bins
+            else:
+                head.repeats += value == last
+                last = value
+                if feature.few:
+                    bin = edges_at_or_below(feature.narrow, narrow)
+                    bin = exact_bin(feature, bin, value) if feature.exact else bin
+                else:
+                    bin = bin_of(feature, value)
+                feature.counts[bin] += 1
+                z = min(max((value - feature.centre) * factor, -FARTHEST), FARTHEST)
+                head.sum += <uint64_t><int64_t>(z * UNIT_)
+                head.squares += <uint64_t>(z * z * UNIT_)
+            row_scores[row] += feature.scores[bin]
+            if unusual < 0 and (bin == feature.bins or is_unusual(feature, bin)):
+                unusual = k
+    feature.head[0] = head
+    feature.last = last
+    return unusual
 
 
 cdef void add_scores(Feature *feature, const double *row_scores, int64_t rows) noexcept:
@@ -559,7 +683,16 @@ cdef int fill_feature(Feature *feature, object given) except -1:
         feature.at[i] = at[i] if i < <int>len(at) else INFINITY
     for i in range(<int>len(scores)):
         feature.scores[i] = scores[i]
+    feature.few = len(at) <= EDGES
+    for i in range(EDGES):
+        feature.narrow[i] = least_float(at[i]) if i < <int>len(at) and feature.few else INFINITY
     return 0
+
+
+cdef float least_float(double edge) noexcept:
+    """The least float that is not below the edge: floats compare with it as with the edge."""
+    cdef float narrow = <float>edge
+    return narrow if narrow >= edge else nextafterf(narrow, INFINITY)
 
 
 cdef int fill_waves(Feature *feature, object waves) except -1:
