@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { EDGES = 32 };           /* those that are missing are infinite */
+enum { EDGES = 24 };           /* those that are missing are infinite */
 
 typedef float inferd_edges __attribute__((vector_size(16)));
 typedef int32_t inferd_hits __attribute__((vector_size(16)));
@@ -15,6 +15,7 @@ typedef int32_t inferd_hits __attribute__((vector_size(16)));
 static inline int edges_at_or_below(const float *edges, float value) {
     inferd_edges values = {value, value, value, value};
     inferd_hits hits = {0, 0, 0, 0};
+#pragma GCC unroll 8
     for (int i = 0; i < EDGES; i += 4) {
         inferd_edges some;
         memcpy(&some, edges + i, sizeof some);

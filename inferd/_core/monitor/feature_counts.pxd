@@ -95,7 +95,7 @@ cdef class FeatureCounts:
     cpdef see(self, Batch batch, Tensors outputs)
     cdef int count_rows(self, list requests, Tensors outputs, Py_ssize_t first_row) except -1
     cdef bint find_column(self, const Feature *feature, Part *part, Request request, Tensors outputs, Py_ssize_t first_row) except -1
-    cdef int count_feature(self, int i, list requests, int n) except -1
+    cdef int count_feature(self, int i, list requests, int n, Py_ssize_t floats) except -1
     cdef int count_whole(self, int i, list requests, int n) except -1
     cdef int note(self, int i, request) except -1
     cdef int add_rows(self, Feature *feature, Request request, int64_t rows) noexcept

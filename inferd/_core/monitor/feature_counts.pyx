@@ -138,6 +138,7 @@ cdef class FeatureCounts:
         cdef int n = <int>len(requests)
         cdef int i = 0
         cdef int k, end
+        cdef Py_ssize_t floats
         cdef Feature *feature
         self.reserve_parts(n)
         self.rows = 0
@@ -157,8 +158,9 @@ cdef class FeatureCounts:
                 for k in range(n):
                     if not self.find_column(feature, &self.parts[k], <Request>requests[k], outputs, first_row):
                         self.parts[k].column.data = NULL
+                floats = least_floats(self.parts, n)
                 for i in range(i, end):
-                    self.count_feature(i, requests, n)
+                    self.count_feature(i, requests, n, floats)
             i = end
         return 0
 
@@ -174,12 +176,13 @@ cdef class FeatureCounts:
         sent = sent_views(request, &count)
         return view_column(&part.column, sent, count, feature.tensor, part.rows)
 
-    cdef int count_feature(self, int i, list requests, int n) except -1:
+    cdef int count_feature(self, int i, list requests, int n, Py_ssize_t floats) except -1:
+        """floats: so many elements of each row are FP32 in all requests."""
         cdef Feature *feature = &self.features[i]
         cdef Column *column
         cdef double *scores
         cdef int k
-        if feature.reading == ELEMENT and feature.kept == NULL and all_floats(self.parts, n, feature.place):
+        if feature.reading == ELEMENT and feature.kept == NULL and feature.place < floats:
             k = add_floats(feature, self.parts, n, self.row_scores)
             if k >= 0:
                 self.note(i, requests[k])
@@ -337,7 +340,18 @@ cdef const char *after(const char *at, const char *end, Py_ssize_t elements) noe
 
 
 cdef inline uint64_t hashed(uint64_t found, const char *at, Py_ssize_t nbytes) noexcept nogil:
+    cdef uint64_t other = 0x165667B19E3779F9ULL
     cdef uint64_t word
+    while nbytes >= 16:         # two at a time, as neither waits for the other
+        memcpy(&word, at, 8)
+        found = (found ^ word) * 0xFF51AFD7ED558CCDULL
+        found ^= found >> 32
+        memcpy(&word, at + 8, 8)
+        other = (other ^ word) * 0xC4CEB9FE1A85EC53ULL
+        other ^= other >> 32
+        at += 16
+        nbytes -= 16
+    found ^= other
     while nbytes > 0:
         word = 0
         memcpy(&word, at, min(nbytes, 8))
@@ -499,18 +513,23 @@ cdef int add_texts(Feature *feature, const Column *column, int64_t rows, dict te
     return 0
 
 
-cdef inline int bin_of(const Feature *feature, double value) noexcept nogil:
-    """The bin of a finite value. How many of `at` are not above it is found without a branch."""
-    cdef int bin = 0
+cdef inline int above_of(const Feature *feature, double value) noexcept nogil:
+    """How many of `at` a finite value is not below."""
+    cdef int above = 0
     cdef int half = (feature.edges + 1) >> 1
     while half > 0:
-        bin += half if feature.at[bin + half - 1] <= value else 0
+        above += half if feature.at[above + half - 1] <= value else 0
         half >>= 1
-    return exact_bin(feature, bin, value) if feature.exact else bin
+    return above
+
+
+cdef inline int bin_of(const Feature *feature, double value) noexcept nogil:
+    cdef int above = above_of(feature, value)
+    return exact_bin(feature, above, value) if feature.exact else above
 
 
 cdef inline int exact_bin(const Feature *feature, int above, double value) noexcept nogil:
-    """The bin of a value that so many values of the feature are not above."""
+    """The bin of a value where bins are values, and so many of them are not above it."""
     return above - 1 if above > 0 and feature.at[above - 1] == value else feature.bins - 1
 
 
@@ -544,20 +563,27 @@ cdef inline double put(Feature *feature, double value) noexcept:
     return feature.scores[bin]
 
 
-cdef bint all_floats(const Part *parts, int n, Py_ssize_t place) noexcept nogil:
-    """Whether each request has the element as FP32, as nearly all have it."""
+cdef Py_ssize_t least_floats(const Part *parts, int n) noexcept nogil:
+    """How many elements of a row each request has at least, if all have them as FP32; else 0."""
+    cdef Py_ssize_t least = parts[0].column.elements if n > 0 else 0
     cdef int k
     for k in range(n):
-        if parts[k].column.data == NULL or parts[k].column.datatype != FP32 or place >= parts[k].column.elements:
-            return False
-    return True
+        if parts[k].column.data == NULL or parts[k].column.datatype != FP32:
+            return 0
+        least = min(least, parts[k].column.elements)
+    return least
 
 
 cdef int add_floats(Feature *feature, const Part *parts, int n, double *row_scores) noexcept nogil:
     """As `put` for one element of each row of all requests. The place of the first request with an unusual value; -1: there is none."""
     cdef Head head = feature.head[0]
+    cdef const double *scores = feature.scores
+    cdef uint64_t *counts = feature.counts
     cdef double last = feature.last
+    cdef double centre = feature.centre
     cdef double factor = 1.0 / feature.scale
+    cdef int least = 0 if feature.exact else 1  # of bins, the first that is not unusual,
+    cdef int most = feature.bins - 2            # and the last
     cdef int unusual = -1
     cdef const char *at
     cdef float narrow
@@ -573,21 +599,19 @@ cdef int add_floats(Feature *feature, const Part *parts, int n, double *row_scor
             head.rows += 1
             if not isfinite(value):
                 head.missing += 1
-                last, bin = NAN, feature.bins
+                last, bin = NAN, most + 2
             else:
                 head.repeats += value == last
                 last = value
-                if feature.few:
-                    bin = edges_at_or_below(feature.narrow, narrow)
-                    bin = exact_bin(feature, bin, value) if feature.exact else bin
-                else:
-                    bin = bin_of(feature, value)
-                feature.counts[bin] += 1
-                z = min(max((value - feature.centre) * factor, -FARTHEST), FARTHEST)
+                bin = edges_at_or_below(feature.narrow, narrow) if feature.few else above_of(feature, value)
+                if least == 0:
+                    bin = exact_bin(feature, bin, value)
+                counts[bin] += 1
+                z = min(max((value - centre) * factor, -FARTHEST), FARTHEST)
                 head.sum += <uint64_t><int64_t>(z * UNIT_)
                 head.squares += <uint64_t>(z * z * UNIT_)
-            row_scores[row] += feature.scores[bin]
-            if unusual < 0 and (bin == feature.bins or is_unusual(feature, bin)):
+            row_scores[row] += scores[bin]
+            if (bin < least or bin > most) and unusual < 0:
                 unusual = k
     feature.head[0] = head
     feature.last = last
