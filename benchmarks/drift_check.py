@@ -191,7 +191,7 @@ FAULTS: dict[str, tuple[Change, Finding | None]] = {
     "missing": (lambda column: np.where(np.arange(len(column)) % 10, column, np.float32(np.nan)), Finding.MISSING),
     "new category": (lambda column: np.where(np.arange(len(column)) % 20, column, b"a new one"), Finding.NEW_VALUES),
 }
-ONE_EACH = {
+ONE_EACH: dict[str, dict[str, tuple[str, ...]]] = {
     "car loans": {"car_value": ("times 1000", "times 2.54", "gain 1.3", "stuck", "missing"), "salary_range": ("new category", "stuck")},
     "employment": {"AGEP": ("times 1000", "times 2.54", "gain 1.3", "stuck", "missing")},
     "credit cards": {"credit_bureau_score": ("times 1000", "times 2.54", "gain 1.3", "stuck", "missing"), "acq_channel": ("new category",)},

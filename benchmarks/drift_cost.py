@@ -52,7 +52,14 @@ ROWS = np.random.default_rng(0).normal(size=(2000, FEATURES)).astype(np.float32)
 
 
 def element(place: int = 0, **changes: Any) -> Feature:
-    given = {"side": Side.TAKEN, "reading": Reading.ELEMENT, "kind": Kind.RANGES, "tensor": "x", "place": place, "elements": FEATURES}
+    given: dict[str, Any] = {
+        "side": Side.TAKEN,
+        "reading": Reading.ELEMENT,
+        "kind": Kind.RANGES,
+        "tensor": "x",
+        "place": place,
+        "elements": FEATURES,
+    }
     return Feature(**(given | changes))
 
 
@@ -62,7 +69,7 @@ def learned(values: np.ndarray[Any, Any], texts: list[str] | None = None, **chan
     return found
 
 
-def row(report: Report, _: Path) -> None:
+def row(report: Report, folder: Path) -> None:
     """native counting of 16 numbers a row"""
     features = [learned(ROWS[:, place], place=place) for place in range(FEATURES)]
     signature = Signature("m", "1", [("x", "FP32", (-1, FEATURES))], [], 64)

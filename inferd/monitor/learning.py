@@ -81,8 +81,8 @@ def _bins(present: Array) -> tuple[Kind, tuple[float, ...], tuple[float, ...]]:
 
 
 def _scores(at: Sequence[float], shares: Sequence[float], rows: int, has_widths: bool, missing: float) -> tuple[float, ...]:
-    """The score of each bin, and of a missing value (HBOS; Goldstein, Dengel 2012): how much less dense it is than the densest bins, as a
-    logarithm.
+    """The score of each bin, and of a missing value: how many times denser the densest bins are, as a logarithm. The method is HBOS
+    (Goldstein, Dengel 2012).
 
     A bin without rows counts half a row. The outermost bins are as wide as the one beside them.
     """

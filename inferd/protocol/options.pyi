@@ -1,4 +1,4 @@
-"""ModelOptions, the part of a ModelConfig that is inferd's own, and the messages of ModelControl, Feedback, Monitor and Rollouts. Written by `make proto`: change proto/*.proto instead."""
+"""ModelOptions, inferd's own part of a ModelConfig, and the messages of ModelControl, Feedback, Monitor and Rollouts. Written by `make proto`: change proto/*.proto instead."""
 
 # ruff: noqa: E501, N802
 

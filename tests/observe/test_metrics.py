@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from native_access import record_request, record_run
 from prometheus_client import Metric
@@ -27,11 +28,14 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from inferd._core.metrics.histogram import Histogram
 from inferd.config import Settings
+from inferd.engine.embedded import Engine
 from inferd.engine.files.provenance import Provenance
 from inferd.engine.loading.origin import Origin
 from inferd.errors import StartError
 from inferd.feedback import metrics as feedback
 from inferd.feedback.writer import Writer
+from inferd.monitor import metrics as monitor
+from inferd.monitor.watcher import Watcher
 from inferd.observe.metrics import Exposition, MergedMetrics, Metrics
 from inferd.observe.model_metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES
 from inferd.observe.pages import merge
@@ -48,8 +52,10 @@ from inferd.serving.parts.live_settings.part import LiveSettingsPart
 from inferd.serving.parts.models.part import ModelMetrics
 from inferd.serving.processes.worker_metrics import WorkerMetrics
 from inferd.serving.service import InferenceService
+from tests import models
 from tests.fake_repository import FakeModel, FakeQueues, FakeRepository
 from tests.feedback import stores
+from tests.monitor.profiles import requests, write_beside
 from tests.server_fixtures import ServerFixture
 
 LIMIT_S = 20
@@ -223,7 +229,22 @@ def every_table(folder: Path) -> Iterator[Table]:
     store = stores.made(folder / f"{len(list(folder.iterdir()))}")  # a new one each time
     store.write([stores.prediction("one", "a")] * 2, [stores.report(("one", 0, "a"))])
     tables += feedback.tables_of(Writer(store, (), 1 << 30))
+    tables += drift_tables(folder)
     yield from {table.name: table for table in tables}.values()
+
+
+def drift_tables(folder: Path) -> list[Table]:
+    """Those of a version that is watched, after a window."""
+    file = models.write(folder, "watched", models.identity(dims=(1,)))
+    rows = {"x": np.random.default_rng(0).normal(size=(100, 1)).astype(np.float32)}
+    write_beside(file, rows)
+    with Engine(file) as engine:
+        watcher = Watcher(None, 100, 60)
+        watcher.watch(engine._lookup(None, ""))
+        for given in requests(rows):
+            engine.infer(None, given)
+        watcher.look()
+        return list(monitor.tables_of(watcher))
 
 
 def test_the_documentation_lists_every_metric(tmp_path: Path) -> None:
