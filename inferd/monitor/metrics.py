@@ -16,7 +16,8 @@ MOST_FEATURES = 16  # of a version, those that are farthest from the reference
 
 
 def tables_of(watcher: Watcher) -> Iterator[Table]:
-    """Each process tells what it knows, and the sums of rows are those of all: the largest is the newest."""
+    """Each process tells what it knows, and the sums of rows are those of all: the largest is the newest. A version without a window has
+    neither effects nor findings."""
     effects, findings, rows = [], [], []
     for watch in watcher.watches():
         track, version = watch.track(), str(watch.version)
@@ -25,7 +26,7 @@ def tables_of(watcher: Watcher) -> Iterator[Table]:
         last = track.windows[-1].effects if track.windows else []
         farthest = sorted(range(len(last)), key=lambda place: -last[place])[:MOST_FEATURES]
         effects += [((watch.name, version, names[place]), (last[place],)) for place in sorted(farthest)]
-        counts = dict.fromkeys(Finding, 0)
+        counts = dict.fromkeys(Finding if track.windows else (), 0)
         for found in track.found:
             counts[found.finding] += 1
         findings += [((watch.name, version, finding.value), (count,)) for finding, count in counts.items()]

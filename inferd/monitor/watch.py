@@ -76,7 +76,9 @@ class Watch:
                 log.warning("model '%s' version %d: %s", self.name, self.version, verdict(self.reference, self._track, 0, most_rows))
 
     def keep(self) -> None:
-        """Writes the track where it has changed. Raises OSError."""
-        if self.path is not None and self._track is not None and not self._is_kept:
+        """Writes the track where it has changed, but not that of a version without a row: there may be many. Raises OSError."""
+        if self._is_kept or self.path is None or self._track is None:
+            return
+        if self._track.windows or self._track.rows(self.rows()):
             replace(self.path, track.packed(self._track))
             self._is_kept = True

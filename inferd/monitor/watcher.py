@@ -81,13 +81,14 @@ class Watcher:
 
     def look(self) -> None:
         """Looks at each version once, if it is this process that judges."""
-        for key, watch in list(self._watches.items()):
+        watches = self._watches.copy()
+        for key, watch in watches.items():
             if not watch.is_alive:
                 del self._watches[key]
         if not self._watches or not self._judges():
             return
         now_ns = self._clock()
-        for watch in self.watches():
+        for watch in watches.values():
             try:
                 watch.look(now_ns, self.window_rows, self._window_ns)
             except Exception:

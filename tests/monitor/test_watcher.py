@@ -104,6 +104,11 @@ def test_a_track_is_written_by_and_by(engine: Engine, tmp_path: Path, clock: Clo
     watcher = Watcher(tmp_path, 1000, 60, clock)
     watch = watched(watcher, engine)
     assert watch.path is not None
+    watcher.keep()
+    assert not watch.path.exists(), "without a row"
+    ask(engine)
+    clock.now_ns += 11 * S
+    watcher.look()
     kept = watch.path.read_bytes()
     ask(engine)
     clock.now_ns += 1 * S
