@@ -39,6 +39,7 @@ class Watch:
         self._began = self._counters.total(), now_unix_ns
         self._track: Track | None = None  # of the process that judges
         self._is_kept = True
+        self._seen = -1  # rows at the last look
         for runner in model.runners:
             runner.features = self._counts
 
@@ -62,18 +63,20 @@ class Watch:
         """How unusual the first rows of the last request of this process were."""
         return self._counts.scores(rows)
 
-    def look(self, now_unix_ns: int, most_rows: int, most_ns: int) -> None:
-        """Ends the window where it is over. By one process at a time."""
-        first = self._counters.first()
+    def look(self, now_unix_ns: int, most_rows: int, most_ns: int) -> bool:
+        """Ends the window where it is over. By one process at a time. Returns whether rows have come since the last look."""
+        before, self._seen = self._seen, self._counters.first()
+        first = self._seen
         if self._track is None:
             self._track, self._is_kept = self.track(), False
         if self._track.is_over(first, now_unix_ns, most_rows, most_ns):
             examples = [self._counts.take_example(place) or "" for place in range(len(self.reference.features))]
-            before = {(each.place, each.finding) for each in self._track.found}
+            told = {(each.place, each.finding) for each in self._track.found}
             self._track.end(self.reference, self._counters.total(), now_unix_ns, examples)
             self._is_kept = False
-            if {(each.place, each.finding) for each in self._track.found} - before:
+            if {(each.place, each.finding) for each in self._track.found} - told:
                 log.warning("model '%s' version %d: %s", self.name, self.version, verdict(self.reference, self._track, 0, most_rows))
+        return first != before
 
     def keep(self) -> None:
         """Writes the track where it has changed, but not that of a version without a row: there may be many. Raises OSError."""

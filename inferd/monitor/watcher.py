@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("inferd.monitor")
 
-LOOK_S = 1.0
+LOOK_S = 1.0  # between two looks,
+IDLE_S = 10.0  # and where no row came
 KEEP_S = 10.0  # between two times that tracks are written
 FOLDER = "monitor"
 LOCK = "lock"
@@ -68,8 +69,9 @@ class Watcher:
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while not self._stopping.wait(LOOK_S):
-            self.look()
+        busy = True
+        while not self._stopping.wait(LOOK_S if busy else IDLE_S):
+            busy = self.look()
         self.keep()
         self.close()
 
@@ -79,23 +81,24 @@ class Watcher:
             os.close(self._lock)
             self._lock = -1
 
-    def look(self) -> None:
-        """Looks at each version once, if it is this process that judges."""
+    def look(self) -> bool:
+        """Looks at each version once, if it is this process that judges. Returns whether to look again soon."""
         watches = self._watches.copy()
         for key, watch in watches.items():
             if not watch.is_alive:
                 del self._watches[key]
         if not self._watches or not self._judges():
-            return
-        now_ns = self._clock()
+            return bool(self._watches)
+        busy, now_ns = False, self._clock()
         for watch in watches.values():
             try:
-                watch.look(now_ns, self.window_rows, self._window_ns)
+                busy |= watch.look(now_ns, self.window_rows, self._window_ns)
             except Exception:
                 log.exception("model '%s' version %d cannot be judged", watch.name, watch.version, extra=LIMITED)
         if not 0 <= now_ns - self._kept_ns < KEEP_S * 1e9:
             self._kept_ns = now_ns
             self.keep()
+        return busy
 
     def keep(self) -> None:
         for watch in self.watches():

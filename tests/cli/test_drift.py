@@ -23,6 +23,7 @@ ROWS = np.random.default_rng(0).normal(size=(2000, 20)).astype(np.float32)
 
 def test_a_verdict(tmp_path: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher, "LOOK_S", 0.02)
+    monkeypatch.setattr(watcher, "IDLE_S", 0.02)
     file = models.write(tmp_path, "m", models.identity(dims=(20,)))
     write_beside(file, {"x": ROWS})
     with ServerFixture(file, http_port=0, drift_window_rows=500) as served, Caller(served.address) as caller:

@@ -34,6 +34,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(params=TRANSPORTS)
 def served(folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerFixture]:
     monkeypatch.setattr(watcher, "LOOK_S", 0.02)
+    monkeypatch.setattr(watcher, "IDLE_S", 0.02)
     with ServerFixture(folder, transport=request.param, http_port=0, drift_window_rows=500) as served:
         yield served
 

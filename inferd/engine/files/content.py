@@ -11,8 +11,10 @@ import hashlib
 import os
 import re
 import stat
+import time
+from bisect import bisect_left
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,6 +33,7 @@ MAX_GRAPH_BYTES = 256 << 20  # a larger ONNX file holds its weights itself, and 
 LARGE_BYTES = 1 << 30  # a larger file is read only if it fits into the memory limit
 BLOCK_BYTES = 256 << 10  # read at once
 MAX_KNOWN = 100_000  # digests kept
+LATELY_NS = 10 * 10**9  # a folder's time of change may be as coarse; some file systems count whole seconds
 _NUMBER = re.compile("[1-9][0-9]*", re.ASCII)
 _SIZE = 2  # its index in a Stamp
 
@@ -62,8 +65,8 @@ def _own(place: Place, version: int) -> dict[str, Path]:
         return {}
     if path.suffix != ".onnx":
         return _named_below(path, str(version))
-    folder, beginning = path.parent, path.name  # no pattern: a folder may have a thousand models, and each of them looks through it
-    beside = {name: each for name in _names(folder) if name.startswith(beginning) and (each := folder / name).is_file()}
+    folder = path.parent
+    beside = {name: each for name in _beginning_with(path.name, folder) if (each := folder / name).is_file()}
     return beside | weights_of(path)
 
 
@@ -141,11 +144,25 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _beginning_with(beginning: str, folder: Path) -> Iterator[str]:
+    names = _names(folder)
+    yield from takewhile(lambda name: name.startswith(beginning), islice(names, bisect_left(names, beginning), None))
+
+
 def _names(folder: Path) -> list[str]:
+    """Sorted. A folder may have a thousand models, each of which looks through it: one that has not changed lately is read once."""
     try:
-        return os.listdir(folder)
+        changed_ns = os.stat(folder).st_mtime_ns
+        lately = not 0 < changed_ns < time.time_ns() - LATELY_NS
+        return sorted(os.listdir(folder)) if lately else _kept_names(str(folder), changed_ns)
     except OSError:
         return []
+
+
+@lru_cache(maxsize=16)
+def _kept_names(folder: str, changed_ns: int) -> list[str]:
+    """changed_ns: as a key. Raises OSError."""
+    return sorted(os.listdir(folder))
 
 
 def _named_below(folder: Path, name: str) -> dict[str, Path]:
