@@ -10,12 +10,13 @@ from inferd.part.table import Column, Table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from inferd.monitor.notices import Notices
     from inferd.monitor.watcher import Watcher
 
 MOST_FEATURES = 16  # of a version, those that are farthest from the reference
 
 
-def tables_of(watcher: Watcher) -> Iterator[Table]:
+def tables_of(watcher: Watcher, notices: Notices | None = None) -> Iterator[Table]:
     """Each process tells what it knows, and the sums of rows are those of all: the largest is the newest. A version without a window has
     neither effects nor findings."""
     effects, findings, rows = [], [], []
@@ -37,3 +38,7 @@ def tables_of(watcher: Watcher) -> Iterator[Table]:
     yield Table("inferd_drift_effect", told, "gauge", (*labels, "feature"), [Column()], effects, "max")
     told = "Features with a finding in two of the last three windows, by finding: drift, missing, units and others."
     yield Table("inferd_drift_findings", told, "gauge", (*labels, "finding"), [Column()], findings, "max")
+    if notices is not None:
+        outcomes = [((outcome,), (count,)) for outcome, count in notices.counts.items()]
+        told = "Notices of changed findings, by outcome; only with drift_webhook or drift_command."
+        yield Table("inferd_drift_notices", told, "counter", ("outcome",), [Column("_total")], outcomes)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import weakref
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inferd._core.monitor.feature_counts import FeatureCounts
 from inferd.engine.files.kept_file import replace
 from inferd.monitor import track
 from inferd.monitor.counters import Counters
-from inferd.monitor.verdict import verdict
+from inferd.monitor.verdict import ranked, verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from inferd.engine.model import Model
@@ -24,9 +25,13 @@ log = logging.getLogger("inferd.monitor")
 
 
 class Watch:
-    """folder: of the counts and tracks of all versions; None: they are this process's own, and end with it. Rows count from here on."""
+    """folder: of the counts and tracks of all versions; None: they are this process's own, and end with it. Rows count from here on.
+    changed(watch): called by the process that judges, when findings have come or gone."""
 
-    def __init__(self, model: Model, reference: Reference, folder: Path | None, now_unix_ns: int) -> None:
+    def __init__(
+        self, model: Model, reference: Reference, folder: Path | None, now_unix_ns: int, changed: Callable[[Watch], object] = lambda _: None
+    ) -> None:
+        self._changed = changed
         self.reference = reference
         self.name, self.version = model.name, model.version
         self._model = weakref.ref(model)
@@ -63,6 +68,26 @@ class Watch:
         """How unusual the first rows of the last request of this process were."""
         return self._counts.scores(rows)
 
+    def told(self) -> dict[str, Any]:
+        """The findings, for a notice."""
+        track = self.track()
+        return {
+            "state": "FOUND" if track.found else "QUIET",
+            "verdict": verdict(self.reference, track, 0, 0),
+            "time_unix_ns": track.windows[-1].until_unix_ns if track.windows else 0,
+            "findings": [
+                {
+                    "feature": self.reference.features[each.place].name,
+                    "kind": each.finding.value,
+                    "share": each.share,
+                    "since_unix_ns": each.since_unix_ns,
+                    "explanation": each.said(self.reference.features[each.place]),
+                    "request_id": each.request_id,
+                }
+                for each in ranked(track)
+            ],
+        }
+
     def look(self, now_unix_ns: int, most_rows: int, most_ns: int) -> bool:
         """Ends the window where it is over. By one process at a time. Returns whether rows have come since the last look."""
         before, self._seen = self._seen, self._counters.first()
@@ -74,7 +99,10 @@ class Watch:
             told = {(each.place, each.finding) for each in self._track.found}
             self._track.end(self.reference, self._counters.total(), now_unix_ns, examples)
             self._is_kept = False
-            if {(each.place, each.finding) for each in self._track.found} - told:
+            now = {(each.place, each.finding) for each in self._track.found}
+            if now != told:
+                self._changed(self)
+            if now - told:
                 log.warning("model '%s' version %d: %s", self.name, self.version, verdict(self.reference, self._track, 0, most_rows))
         return first != before
 

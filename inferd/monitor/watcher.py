@@ -32,9 +32,17 @@ LOCK = "lock"
 
 
 class Watcher:
-    """folder: of counts and tracks; None: there is none."""
+    """folder: of counts and tracks; None: there is none. changed(watch): see Watch."""
 
-    def __init__(self, folder: Path | None, window_rows: int, window_s: float, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        window_rows: int,
+        window_s: float,
+        clock: Callable[[], int] = time.time_ns,
+        changed: Callable[[Watch], object] = lambda _: None,
+    ) -> None:
+        self._changed = changed
         self.window_rows = window_rows
         self._folder, self._window_ns, self._clock = folder, int(window_s * 1e9), clock
         self._watches: dict[tuple[str, int], Watch] = {}
@@ -51,7 +59,7 @@ class Watcher:
         try:
             reference = profiles.read(path)
             reference.check(model.signature)
-            self._watches[model.name, model.version] = Watch(model, reference, self._folder, self._clock())
+            self._watches[model.name, model.version] = Watch(model, reference, self._folder, self._clock(), self._changed)
         except Exception as error:  # of a file that anyone may have written
             log.error("model '%s' version %d is not watched: %s: %s", model.name, model.version, path.name, error)
 

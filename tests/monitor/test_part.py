@@ -10,10 +10,12 @@ import grpc
 import numpy as np
 import pytest
 
+from inferd.errors import ConfigError
 from inferd.monitor import watcher
 from inferd.monitor.part import MonitorPart
 from inferd.protocol import options
 from tests import models
+from tests.monitor.conftest import Receiver
 from tests.monitor.profiles import requests, write_beside
 from tests.rest import Asker
 from tests.server_fixtures import TRANSPORTS, Program, ServerFixture, until
@@ -112,6 +114,33 @@ def test_what_is_not_there_is_said(served: ServerFixture) -> None:
             assert (response.status, words in response.error) == (404, True), response.error
     with pytest.raises(grpc.RpcError, match="model_version: expected 0 or more, got -1"):
         drift(served.address, version=-1)
+
+
+def test_a_change_is_told_to_a_webhook(folder: Path, monkeypatch: pytest.MonkeyPatch, receiver: Receiver) -> None:
+    monkeypatch.setattr(watcher, "LOOK_S", 0.02)
+    monkeypatch.setattr(watcher, "IDLE_S", 0.02)
+    with ServerFixture(folder, drift_window_rows=500, drift_webhook=receiver.url) as served:
+        for count in (1, 2):
+            send(served.address, ROWS[:600] + 3)
+            until(lambda count=count: windows(served.address) == count)
+        until(lambda: bool(receiver.got))
+        assert served.measured("inferd_drift_notices")[("sent",)] == 1
+    (body,) = receiver.bodies
+    assert (body["model"], body["version"], body["state"]) == ("m", 1, "FOUND")
+    assert body["findings"][0]["kind"] == "drift"
+    assert body["findings"][0]["explanation"].startswith("moved away from the reference")
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"drift_webhook": "ftp://x/"}, "drift_webhook: expected a URL that begins with http:// or https://"),
+        ({"drift_webhook": "http://x/", "drift_webhook_key": "/no/such/file"}, "drift_webhook_key /no/such/file: cannot be read"),
+    ],
+)
+def test_wrong_settings_end_the_start(folder: Path, settings: dict[str, str], why: str) -> None:
+    with pytest.raises(ConfigError, match=why), ServerFixture(folder, **settings):
+        pass
 
 
 def test_without_the_setting_nothing_is_watched(folder: Path) -> None:

@@ -35,6 +35,7 @@ from inferd.errors import StartError
 from inferd.feedback import metrics as feedback
 from inferd.feedback.writer import Writer
 from inferd.monitor import metrics as monitor
+from inferd.monitor.notices import Notices, Ways
 from inferd.monitor.watcher import Watcher
 from inferd.observe.metrics import Exposition, MergedMetrics, Metrics
 from inferd.observe.model_metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES
@@ -244,7 +245,7 @@ def drift_tables(folder: Path) -> list[Table]:
         for given in requests(rows):
             engine.infer(None, given)
         watcher.look()
-        return list(monitor.tables_of(watcher))
+        return list(monitor.tables_of(watcher, Notices(Ways("http://127.0.0.1:1/"))))
 
 
 def test_the_documentation_lists_every_metric(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class _Socket(io.RawIOBase):
         super().close()
 
 
-class _Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+class Connections(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     """Opens connections with a fetch's time limit. Rejects redirects from the internet to addresses inside this network."""
 
     def __init__(self, until: Until) -> None:
@@ -125,7 +125,7 @@ def ask(url: str, headers: Mapping[str, str], until: Until, authorization: str =
         request = urllib.request.Request(url, headers={"User-Agent": "inferd", **headers})
         if authorization:
             request.add_unredirected_header("Authorization", authorization)
-        return urllib.request.build_opener(_Redirects, _Connections(until)).open(request, timeout=_timeout_s(until))
+        return urllib.request.build_opener(_Redirects, Connections(until)).open(request, timeout=_timeout_s(until))
     except urllib.error.HTTPError as error:
         if error.code == 401 and not unauthorized:
             raise
