@@ -23,6 +23,7 @@ def a_value(field: Field) -> st.SearchStrategy[object]:
         "models": st.lists(st.from_regex(r"[a-z/]+", fullmatch=True), min_size=1, max_size=3).map(tuple),
         "load_model": st.lists(st.sampled_from(["digits", "*"]), min_size=1, max_size=2).map(tuple),
         "record_sample": st.sampled_from([("0.01",), ("digits=1", "0.5")]),
+        "drift_webhook": st.sampled_from(["http://a/hook", "https://b.example:8443/"]),
         "drift_command": st.just(("retrain", "--now")),
         "feedback_slices": st.just(("region", "age")),
         "record_omit": st.just(("x", "y")),
