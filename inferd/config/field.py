@@ -160,4 +160,4 @@ def spell(field: Field, value: object) -> str:
             if value and value % size == 0:
                 return f"{value // size}{unit}"
         return str(value)
-    return f"{value}{field.unit}" if field.kind == "duration" else str(value)
+    return f"{value}{field.unit}" if field.kind == "duration" else without_secrets(str(value))

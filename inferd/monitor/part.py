@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from inferd.errors import ConfigError
 from inferd.monitor.settings import Settings
 from inferd.part import Part
+from inferd.system.mounts import remote_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from inferd.monitor.watch import Watch
     from inferd.part import Method, Resource, Table
     from inferd.part.part import Version
+
+log = logging.getLogger("inferd.monitor")
 
 STOP_S = 5.0  # for the last windows to be written
 
@@ -33,6 +37,16 @@ class Given(Protocol):
 
 def make(given: Given) -> Part | None:
     return MonitorPart(given) if given.settings.of(Settings).drift else None
+
+
+def _local(folder: Path | None) -> Path | None:
+    """None for a folder whose files cannot be mapped safely: then each process counts for itself."""
+    if folder is not None and (kind := remote_type(folder.parent)):
+        log.warning(
+            "drift: %s is on a file system of type %s, so each process counts for itself: set state_dir to a local folder", folder, kind
+        )
+        return None
+    return folder
 
 
 def _notices(settings: Settings) -> Notices | None:
@@ -57,7 +71,7 @@ class MonitorPart(Part):
         self._repository = given.repository
         self._notices = _notices(own)
         changed = (lambda _: None) if self._notices is None else self._tell
-        self.watcher = Watcher(given.state_file(FOLDER), own.drift_window_rows, own.drift_window_s, changed=changed)
+        self.watcher = Watcher(_local(given.state_file(FOLDER)), own.drift_window_rows, own.drift_window_s, changed=changed)
         self._control = MonitorControl(self.watcher, self._serves)
         self._learning: set[asyncio.Future[None]] = set()
 

@@ -8,6 +8,7 @@ it is learned (profiling.py), counting.
 from __future__ import annotations
 
 import hashlib
+import math
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import msgspec
 
 from inferd._core.monitor.feature_counts import Reading, Side
 from inferd.errors import ConfigError
-from inferd.monitor.feature import Feature
+from inferd.monitor.feature import WAVES, Feature, Kind
 from inferd.monitor.watched import MAX_FEATURES
 from inferd.record.form import arrow
 
@@ -44,7 +45,10 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[Feature, ...] = ()
 
     def check(self, signature: Signature) -> None:
-        """Raises ConfigError where it is of another signature."""
+        """Raises ConfigError where it is of another signature, or contradicts itself."""
+        for feature in self.features:
+            if why := _fault(feature):
+                raise ConfigError(f"the feature '{feature.name:.100}': {why}: learn it anew with `inferd profile`")
         for what, own, theirs in (("input", self.inputs, signature.input_specs), ("output", self.outputs, signature.output_specs)):
             for one, other in zip(own, theirs, strict=False):
                 if one != other:
@@ -56,6 +60,26 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """Differs where counts of one cannot be added to those of another."""
         return hashlib.sha256(msgspec.msgpack.encode(self.features)).hexdigest()[:16]
+
+
+def _fault(feature: Feature) -> str:
+    """Why its fields do not go together; '': they do."""
+    if not all(map(math.isfinite, (*feature.shares, *feature.means, *feature.covariance, feature.centre, feature.scale))):
+        return "expected finite numbers"
+    if not (0 <= feature.missing <= 1 and 0 <= feature.repeats <= 1 and feature.rows >= 0 and feature.scale > 0):
+        return "expected shares from 0 to 1, rows of 0 or more, and a scale above 0"
+    if feature.reading == Reading.WAVES:
+        return "" if len(feature.means) == WAVES and len(feature.covariance) == WAVES**2 else f"expected {WAVES} means and their covariance"
+    if feature.reading == Reading.ROW:
+        return ""
+    bins = len(feature.at) + 1
+    if len(feature.shares) != bins or len(feature.scores) not in (0, bins + 1):
+        return f"expected {bins} shares and {bins + 1} scores, got {len(feature.shares)} and {len(feature.scores)}"
+    if feature.kind is Kind.RANGES and bins < 3:
+        return f"expected two edges or more, got {bins - 1}"
+    if feature.kind is Kind.TEXTS and len(feature.texts) != bins - 1:
+        return f"expected {bins - 1} texts, got {len(feature.texts)}"
+    return ""
 
 
 def _said(spec: Spec) -> str:

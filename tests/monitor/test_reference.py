@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
+from inferd._core.monitor.feature_counts import Reading
 from inferd._core.tensor.signature import Signature
 from inferd.engine.files.content import files_of
 from inferd.engine.files.places import find_places
@@ -78,6 +80,25 @@ def test_one_of_another_signature_is_refused(inputs: list[tuple[str, str, tuple[
     reference().check(Signature("m", "1", SPECS, SPECS, 8))
     with pytest.raises(ConfigError, match=why):
         reference().check(Signature("m", "1", inputs, SPECS, 8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"shares": (1.0,)}, "expected 23 shares and 24 scores, got 1 and 24"),
+        ({"scores": (1.0,)}, "expected 23 shares and 24 scores, got 23 and 1"),
+        ({"at": (), "shares": (1.0,), "scores": ()}, "expected two edges or more, got 0"),
+        ({"kind": Kind.TEXTS}, "expected 22 texts, got 0"),
+        ({"reading": Reading.WAVES}, "expected 32 means and their covariance"),
+        ({"scale": 0.0}, "a scale above 0"),
+        ({"missing": 2.0}, "expected shares from 0 to 1"),
+        ({"centre": float("nan")}, "expected finite numbers"),
+    ],
+)
+def test_one_that_contradicts_itself_is_refused(changes: dict[str, object], why: str) -> None:
+    feature = msgspec.structs.replace(learned(np.random.default_rng(0).normal(size=500)), **changes)
+    with pytest.raises(ConfigError, match=f"the feature '.*x': .*{why}"):
+        reference(features=(feature,)).check(Signature("m", "1", SPECS, SPECS, 8))
 
 
 def test_it_belongs_to_the_files_of_its_version(tmp_path: Path) -> None:
