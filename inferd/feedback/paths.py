@@ -32,10 +32,12 @@ class FeedbackPaths:
         report = operation.post("reportLabels", told, "404", "429", "503", parameters=("model",), schema=schema)
         told = "How well a model predicted, by the labels that have come."
         show = operation.get("performance", told, "400", "404", "503", parameters=("model",))
-        show["parameters"] += [
-            {"name": name, "in": "query", "schema": {"type": "string" if name == "slice" else "integer"}} for name in ("slice", *NUMBERS)
-        ]
-        of_version = {**show, "operationId": "versionPerformance"}
+        of_version = operation.get("versionPerformance", told, "400", "404", "503", parameters=("model", "version"))
+        for each in (show, of_version):
+            each["parameters"] += [
+                {"name": name, "in": "query", "schema": {"type": "string" if name == "slice" else "integer"}}
+                for name in ("slice", *NUMBERS)
+            ]
         return [
             Resource(f"{MODEL}/feedback", {"POST": Verb(self._report, report, self._labels.struct, MAX_REPORT_NBYTES)}),
             Resource(f"{MODEL}/performance", {"GET": Verb(self._performance, show)}, of_version),

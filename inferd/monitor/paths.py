@@ -22,7 +22,8 @@ class MonitorPaths:
     def resources(self) -> list[Resource]:
         told = "Whether the data of a model has moved away from its reference profile."
         show = operation.get("drift", told, "404", parameters=("model",))
-        return [Resource(PATH, {"GET": Verb(self._drift, show)}, {**show, "operationId": "versionDrift"})]
+        of_version = operation.get("versionDrift", told, "404", parameters=("model", "version"))
+        return [Resource(PATH, {"GET": Verb(self._drift, show)}, of_version)]
 
     async def _drift(self, asked: Asked) -> Response:
         request = options.DriftRequest(model_name=asked.model, model_version=int(asked.version or 0))

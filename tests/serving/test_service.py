@@ -312,14 +312,14 @@ def busy(special: ServerFixture, specials: Caller) -> Iterator[Any]:
     call: Any = None
 
     def runs_or_ran() -> bool:
-        return call.done() or special.on_loop(lambda: model._instances[0].running is not None and model.queues.depth == 0)
+        return call.done() or special.on_loop(lambda: model.runners[0].running is not None and model.queues.depth == 0)
 
     while call is None or call.done():  # on a busy machine one may be over before anybody has looked
         call = specials.start(infer_request("slow", {"x": rows(1, 64)}).SerializeToString())
         until(runs_or_ran)
     yield call
     call.cancel()
-    until(lambda: special.on_loop(lambda: model._instances[0].running is None and model.queues.depth == 0))
+    until(lambda: special.on_loop(lambda: model.runners[0].running is None and model.queues.depth == 0))
     held.check()
 
 
@@ -397,7 +397,7 @@ def test_a_full_queue_rejects_at_once(special: ServerFixture, specials: Caller) 
     held = Held(special)
     model = special.server.repository.lookup("short_queue", "")
     first = specials.start(infer_request("short_queue", {"x": rows(1, 64)}).SerializeToString())
-    until(lambda: special.on_loop(lambda: model._instances[0].running is not None))
+    until(lambda: special.on_loop(lambda: model.runners[0].running is not None))
     waiting = [specials.start(infer_request("short_queue", {"x": rows(1, 64)}).SerializeToString()) for _ in range(2)]
     until(lambda: special.on_loop(lambda: model.queues.depth == 2))
     call = specials.start(infer_request("short_queue", {"x": rows(1, 64)}).SerializeToString())
@@ -419,7 +419,7 @@ def test_a_full_queue_has_tritons_status_where_that_is_asked_for(tmp_path: Path)
     with ServerFixture(folder, triton_statuses=True) as served, Caller(served.address) as caller:
         model = served.server.repository.lookup("m", "")
         calls = [caller.start(sent)]
-        until(lambda: served.on_loop(lambda: model._instances[0].running is not None))
+        until(lambda: served.on_loop(lambda: model.runners[0].running is not None))
         calls.append(caller.start(sent))
         until(lambda: served.on_loop(lambda: model.queues.depth == 1))
         error = caller.start(sent).exception(LIMIT_S)

@@ -39,7 +39,8 @@ def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
         },
         {"versions": "version_policy { all {} }"},
     )
-    with ServerFixture(RAW, folder, http_port=0) as server, Asker(server.http) as asker:
+    kept = str(tmp_path_factory.mktemp("kept"))
+    with ServerFixture(RAW, folder, http_port=0, feedback=kept) as server, Asker(server.http) as asker:
         yield asker
 
 
