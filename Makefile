@@ -33,6 +33,9 @@ TESTS ?=
 # No leak check: Python itself keeps memory until its end. Freed memory is held back up to 8 MiB only (ASan's own default is
 # 256): the tests that memory does not grow see a process whose quarantine is full after their warm-up.
 ASAN := detect_leaks=0:quarantine_size_mb=8
+# What the address sanitizer looks at. Processes run the same native code once more, and take a minute of two cores: make sanitize
+# SANITIZED=tests/serving/processes is for changes of theirs.
+SANITIZED ?= tests/_core tests/serving tests/fuzz --ignore=tests/serving/processes
 # What the thread sanitizer looks at: who waits, takes and is answered, on threads of their own. Python is not built for it; it sees the
 # GIL's mutex and condition all the same, so that nothing needs to be suppressed.
 THREADED := tests/_core/batching/test_queue.py tests/_core/batching/test_batcher.py tests/_core/batching/test_local.py tests/_core/inference/test_bound_runs.py tests/_core/metrics/test_histogram.py tests/_core/base/test_idle_thread.py
@@ -119,7 +122,7 @@ sanitize: .stamps/develop  ## native modules and serving under the address and u
 	INFERD_DEBUG=1 INFERD_SANITIZE=address,undefined $(PY) setup.py --quiet build --build-lib build/debug-address-undefined/tree
 	PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN) \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	$(call test_tree,build/debug-address-undefined/tree) --capture=sys $(SIDE_BY_SIDE) tests/_core tests/serving tests/fuzz
+	$(call test_tree,build/debug-address-undefined/tree) --capture=sys $(SIDE_BY_SIDE) $(SANITIZED)
 	INFERD_DEBUG=1 INFERD_SANITIZE=thread $(PY) setup.py --quiet build --build-lib build/debug-thread/tree
 	PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 	$(call test_tree,build/debug-thread/tree) --capture=sys $(THREADED)
