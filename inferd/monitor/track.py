@@ -16,7 +16,7 @@ from inferd.monitor.feature import Counts
 from inferd.monitor.judging import FEWEST_ROWS, Finding, Look, look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from inferd.monitor.feature import Feature
@@ -97,13 +97,21 @@ class Track(msgspec.Struct, kw_only=True):
         self.from_unix_ns = min(self.from_unix_ns, now_unix_ns)
         return rows >= most_rows or (rows >= FEWEST_ROWS and now_unix_ns - self.from_unix_ns >= most_ns)
 
-    def end(self, reference: Reference, total: Array, now_unix_ns: int, examples: Sequence[str] = ()) -> None:
-        """Ends the window, and judges it. examples: the id of a request with an unusual value, by feature."""
+    def end(
+        self,
+        reference: Reference,
+        total: Array,
+        now_unix_ns: int,
+        examples: Sequence[str] = (),
+        rest: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Ends the window, and judges it. examples: the id of a request with an unusual value, by feature. rest(): called between features,
+        for each takes 0.1 ms, in which no other thread has the GIL."""
         words = total - np.frombuffer(self.base, np.uint64)
-        looks = [
-            look(reference, feature, Counts(each))
-            for feature, each in zip(reference.features, divided(words, [each.words for each in reference.features]), strict=True)
-        ]
+        looks = []
+        for feature, each in zip(reference.features, divided(words, [each.words for each in reference.features]), strict=True):
+            looks.append(look(reference, feature, Counts(each)))
+            rest()
         window = Window(self.from_unix_ns, now_unix_ns, max(each.rows for each in looks), [each.effect for each in looks])
         self.windows = [*self.windows, window][-MOST_WINDOWS:]
         self.last = [*self.last, words.tobytes()][-LAST:]

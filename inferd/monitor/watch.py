@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 import weakref
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from inferd._core.monitor.feature_counts import FeatureCounts
 from inferd.engine.files.kept_file import replace
+from inferd.log import LIMITED
 from inferd.monitor import track
 from inferd.monitor.counters import Counters
 from inferd.monitor.verdict import ranked, verdict
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from inferd.monitor.track import Track
 
 log = logging.getLogger("inferd.monitor")
+
+REST_S = 0.0005  # between two features of a window
 
 
 class Watch:
@@ -97,13 +101,14 @@ class Watch:
         if self._track.is_over(first, now_unix_ns, most_rows, most_ns):
             examples = [self._counts.take_example(place) or "" for place in range(len(self.reference.features))]
             told = {(each.place, each.finding) for each in self._track.found}
-            self._track.end(self.reference, self._counters.total(), now_unix_ns, examples)
+            self._track.end(self.reference, self._counters.total(), now_unix_ns, examples, lambda: time.sleep(REST_S))
             self._is_kept = False
             now = {(each.place, each.finding) for each in self._track.found}
             if now != told:
                 self._changed(self)
             if now - told:
-                log.warning("model '%s' version %d: %s", self.name, self.version, verdict(self.reference, self._track, 0, most_rows))
+                words = verdict(self.reference, self._track, 0, most_rows)
+                log.warning("model '%s' version %d: %s", self.name, self.version, words, extra=LIMITED)
         return first != before
 
     def keep(self) -> None:

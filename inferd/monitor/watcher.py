@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from inferd.log import LIMITED
@@ -27,6 +28,7 @@ log = logging.getLogger("inferd.monitor")
 LOOK_S = 1.0  # between two looks,
 IDLE_S = 10.0  # and where no row came
 KEEP_S = 10.0  # between two times that tracks are written
+OLD_S = 90 * 86_400.0
 FOLDER = "monitor"
 LOCK = "lock"
 
@@ -56,9 +58,12 @@ class Watcher:
         file = model.origin.file
         if file is None or not (path := profiles.path_of(file)).is_file():
             return
+        before = self._watches.get((model.name, model.version))
         try:
             reference = profiles.read(path)
             reference.check(model.signature)
+            if before is not None:
+                before.keep()  # the new one goes on in its track
             self._watches[model.name, model.version] = Watch(model, reference, self._folder, self._clock(), self._changed)
         except Exception as error:  # of a file that anyone may have written
             log.error("model '%s' version %d is not watched: %s: %s", model.name, model.version, path.name, error)
@@ -131,4 +136,12 @@ class Watcher:
             os.close(descriptor)
             return False
         self._lock = descriptor
+        self._remove_old(self._folder)
         return True
+
+    def _remove_old(self, folder: Path) -> None:
+        """Removes counts and tracks of versions and profiles that have gone. Nobody has written to them for OLD_S."""
+        for path in folder.iterdir():
+            with suppress(OSError):
+                if path.suffix in (".counts", ".track") and self._clock() - path.stat().st_mtime_ns > OLD_S * 1e9:
+                    path.unlink()

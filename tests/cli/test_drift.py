@@ -42,10 +42,10 @@ def test_a_verdict(tmp_path: Path, call: Callable[..., Any], monkeypatch: pytest
 
         done = call("drift", served.address, "m")
         assert (done.returncode, done.stdout.splitlines()[0]) == (4, "version 1: COUNTING")
-        send(ROWS[:600], 2)
+        send(ROWS[:500], 2)
         done = call("drift", served.address, "m")
         assert (done.returncode, done.stdout.splitlines()[0]) == (0, "version 1: QUIET")
-        moved = ROWS[:600].copy()
+        moved = ROWS[:500].copy()
         moved[:, 3] += 2
         send(moved, 4)
         page = tmp_path / "drift.html"

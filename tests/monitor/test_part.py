@@ -64,14 +64,14 @@ def test_drift_of_each_way(served: ServerFixture) -> None:
     assert (report.state, report.reference_rows, report.window_rows) == (options.DriftReport.COUNTING, 2000, 500)
     assert report.verdict == "Too few rows yet: 0 of the first 2 windows have ended, and 0 of 500 rows of the next one have come."
     for count in (1, 2):
-        send(served.address, ROWS[:600])
+        send(served.address, ROWS[:500])
         until(lambda count=count: windows(served.address) == count)
     (report,) = drift(served.address)
     assert (report.state, report.verdict) == (
         options.DriftReport.QUIET,
-        "Nothing has moved away from the reference, in 11 features and 1,200 rows.",
+        "Nothing has moved away from the reference, in 11 features and 1,000 rows.",
     )
-    moved = ROWS[:600].copy()
+    moved = ROWS[:500].copy()
     moved[:, 2] = moved[:, 2] * 1000
     for count in (3, 4):
         send(served.address, moved)
@@ -98,7 +98,7 @@ def test_drift_of_each_way(served: ServerFixture) -> None:
         assert (shown["verdict"], shown["state"]) == (report.verdict, "FOUND")
         assert asker.get("/v2/models/m/versions/1/drift").json["reports"][0]["model_version"] == 1
         assert {"/v2/models/{model}/drift"} <= set(asker.get("/openapi.json").json["paths"])
-    assert served.measured("inferd_drift_rows")[("m", "1")] == 2400
+    assert served.measured("inferd_drift_rows")[("m", "1")] == 2000
     assert served.measured("inferd_drift_findings")[("m", "1", "units")] == 1
     assert served.measured("inferd_drift_effect")[("m", "1", "x[2]")] > 0.5
 
@@ -121,10 +121,9 @@ def test_a_change_is_told_to_a_webhook(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(watcher, "IDLE_S", 0.02)
     with ServerFixture(folder, drift_window_rows=500, drift_webhook=receiver.url) as served:
         for count in (1, 2):
-            send(served.address, ROWS[:600] + 3)
+            send(served.address, ROWS[:500] + 3)
             until(lambda count=count: windows(served.address) == count)
-        until(lambda: bool(receiver.got))
-        assert served.measured("inferd_drift_notices")[("sent",)] == 1
+        until(lambda: served.measured("inferd_drift_notices")[("sent",)] == 1)
     (body,) = receiver.bodies
     assert (body["model"], body["version"], body["state"]) == ("m", 1, "FOUND")
     assert body["findings"][0]["kind"] == "drift"

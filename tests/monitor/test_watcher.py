@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from inferd.engine.embedded import Engine
 from inferd.monitor.judging import Finding
 from inferd.monitor.watch import Watch
-from inferd.monitor.watcher import Watcher
+from inferd.monitor.watcher import OLD_S, Watcher
 from tests import models
 from tests.monitor.profiles import requests, write_beside
 
@@ -117,6 +119,31 @@ def test_a_track_is_written_by_and_by(engine: Engine, tmp_path: Path, clock: Clo
     clock.now_ns += 10 * S
     watcher.look()
     assert watch.path.read_bytes() != kept
+
+
+def test_a_version_that_is_loaded_again_goes_on_in_its_track(file: Path, tmp_path: Path, clock: Clock) -> None:
+    watcher = Watcher(tmp_path / "monitor", 1000, 60, clock)
+    with Engine(file) as before:
+        watched(watcher, before)
+        ask(before)
+        watcher.look()
+        ask(before, rows=300)
+        with Engine(file) as engine:
+            watch = watched(watcher, engine)
+            ask(engine, rows=300)
+            ask(before, rows=400)  # the last ones of the old one
+            watcher.look()
+            assert [window.rows for window in watch.track().windows] == [1000, 1000]
+
+
+def test_old_files_are_removed(engine: Engine, tmp_path: Path, clock: Clock) -> None:
+    clock.now_ns = time.time_ns()
+    for name, age_s in (("a.counts", 2 * OLD_S), ("b.track", 2 * OLD_S), ("c.track", 0), ("other", 2 * OLD_S)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    watched(Watcher(tmp_path, 1000, 60, clock), engine)
+    assert {"c.track", "other", "lock"} <= {path.name for path in tmp_path.iterdir()}
+    assert not {"a.counts", "b.track"} & {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_version_that_is_gone_is_forgotten(file: Path, clock: Clock) -> None:
