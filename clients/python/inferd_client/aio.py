@@ -228,6 +228,22 @@ class AsyncClient:
         """Unloads a model, or one of its versions, once the requests that it has are done. A Triton extension."""
         await self._control(calls.unload_request(model, version), timeout, metadata)
 
+    async def report_labels(
+        self, model: str, labels: calls.Labels, *, timeout: float | None = None, metadata: Metadata | None = None
+    ) -> dict[str, int]:
+        """Sends labels of earlier requests to a server that keeps its predictions (inferd, --feedback). Returns how many had which fate:
+        joined, repeated, contradictory, misfit, late, waiting, unknown. They may be sent again: each counts once.
+
+        labels: by request id, or tuples (request id, row, label). A label is a class as text, or a number. timeout: of each message of
+        1,000 labels.
+        """
+        fates: dict[str, int] = {}
+        for request in calls.label_requests(model, labels):
+            told = await self._call(calls.REPORT_LABELS, request, timeout, metadata)
+            for field, count in told.ListFields():
+                fates[field.name] = fates.get(field.name, 0) + int(count)
+        return fates
+
     async def models(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> list[str]:
         """Names of the models that are ready, sorted. A Triton extension."""
         return sorted({entry.name for entry in await self.repository_index(ready=True, timeout=timeout, metadata=metadata)})

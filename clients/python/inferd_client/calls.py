@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import grpc
@@ -23,11 +24,13 @@ __all__ = [
     "MODEL_UNLOAD",
     "NOT_YET",
     "READY_PAUSE_S",
+    "REPORT_LABELS",
     "REPOSITORY_INDEX",
     "SERVER_LIVE",
     "SERVER_METADATA",
     "SERVER_READY",
     "HealthStatus",
+    "Labels",
     "Metadata",
     "Order",
     "Pairs",
@@ -37,6 +40,7 @@ __all__ = [
     "closed",
     "health_status",
     "is_repeatable",
+    "label_requests",
     "load_request",
     "may_be_datatype",
     "metadata_pairs",
@@ -47,8 +51,11 @@ __all__ = [
 
 Metadata: TypeAlias = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
 HealthStatus: TypeAlias = Literal["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
+Labels: TypeAlias = Mapping[str, str | float] | Iterable[tuple[str, int, str | float]]
+"""Labels by request id, of its first row; or request id, row and label."""
 Pairs: TypeAlias = tuple[tuple[str, str | bytes], ...] | None
 
+MOST_LABELS = 1000  # of one message
 LONGEST_TIMEOUT_S = 1e9  # some 30 years; a deadline after 2262, where nanoseconds in 64 bits end, gRPC takes for one that is over
 
 Response = TypeVar("Response", bound=Message)
@@ -75,6 +82,7 @@ MODEL_STATISTICS = Rpc(_SERVICE + "ModelStatistics", messages.ModelStatisticsRes
 REPOSITORY_INDEX = Rpc(_SERVICE + "RepositoryIndex", messages.RepositoryIndexResponse)
 MODEL_LOAD = Rpc(_SERVICE + "RepositoryModelLoad", messages.RepositoryModelLoadResponse)
 MODEL_UNLOAD = Rpc(_SERVICE + "RepositoryModelUnload", messages.RepositoryModelUnloadResponse)
+REPORT_LABELS = Rpc("/inferd.v1.Feedback/Report", messages.ReportLabelsResponse)
 HEALTH_CHECK = Rpc("/grpc.health.v1.Health/Check", messages.HealthCheckResponse)
 
 
@@ -123,6 +131,20 @@ class Order(NamedTuple):
 
     rpc: Rpc[Any]
     request: bytes
+
+
+def label_requests(model: str, labels: Labels) -> Iterator[messages.ReportLabelsRequest]:
+    """Messages of as many labels as a server takes at once."""
+    told = ((request_id, 0, label) for request_id, label in labels.items()) if isinstance(labels, Mapping) else iter(labels)
+    while some := list(islice(told, MOST_LABELS)):
+        request = messages.ReportLabelsRequest(model_name=model)
+        for request_id, row, label in some:
+            made = request.labels.add(request_id=request_id, row=row)
+            if isinstance(label, str):
+                made.text = label
+            else:
+                made.number = label
+        yield request
 
 
 def load_request(model: str, version: int | None, config: str | None) -> Order:

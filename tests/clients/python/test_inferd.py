@@ -30,10 +30,10 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio", "http"])
-def place(request: pytest.FixtureRequest, model_files: Path) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, model_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     http = request.param == "http"
     more: dict[str, Any] = {"http_port": 0} if http else {"transport": request.param}
-    with ServerFixture(model_files, **more) as served:
+    with ServerFixture(model_files, feedback=str(tmp_path_factory.mktemp("kept")), **more) as served:
         yield Place(served, f"http://{served.http}" if http else served.address)
 
 
@@ -114,6 +114,17 @@ async def test_what_it_tells(inferd: Awaited) -> None:
     assert {(entry.name, entry.version) for entry in await inferd.repository_index(ready=True)} >= {("versions", "1"), ("identity", "1")}
     assert await inferd.health() == "SERVING"
     assert await inferd.health("identity") == "SERVING"
+
+
+async def test_labels_that_come_later(inferd: Awaited, request: pytest.FixtureRequest) -> None:
+    own = request.node.name
+    await inferd.infer("identity", {"x": np.eye(2, 16, dtype=np.float32)}, request_id=own)
+    assert await inferd.report_labels("identity", {own: "0"}) == {"joined": 1}
+    many = [(own, 1, 1), (own, 1, "1"), (own, 1, 7.0), (own, 9, "1"), *((f"{own} {number}", 0, "x") for number in range(1200))]
+    assert await inferd.report_labels("identity", many) == {"joined": 1, "repeated": 1, "contradictory": 1, "misfit": 1, "waiting": 1200}
+    assert await inferd.report_labels("identity", {}) == {}
+    with pytest.raises(InferenceError, match="there is no model 'nothing'"):
+        await inferd.report_labels("nothing", {own: "0"})
 
 
 @pytest.mark.parametrize(
